@@ -1,0 +1,154 @@
+"""What the frame around every page needs to know: `shell`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from persons.access import RIGHTS, Right, galleries_seen_by
+from persons.models import Face, Membership, Role, Team
+
+SECTIONS = {
+    "g": "galleries",
+    "groups": "review",
+    "trash": "galleries",
+    "photos": "galleries",
+    "faces": "galleries",
+    "": "overview",
+}
+MOST_COUNTED = 999
+
+
+@dataclass(frozen=True, slots=True)
+class NavItem:
+    """`tab` puts it among the bottom tabs of narrow screens; `gap` leaves room above it.
+
+    `hint` says what the number beside it counts.
+    """
+
+    section: str
+    label: str
+    icon: str
+    url: str
+    tab: bool = False
+    gap: bool = False
+    hint: str = ""
+
+
+class Shell:
+    """Asks the database for nothing until a template does: two queries for a whole page.
+
+    `team` is None outside a team, and for a stranger to it.
+    """
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+
+    @cached_property
+    def _memberships(self) -> list[Membership]:
+        user = getattr(self._request, "user", None)
+        if user is None or not user.is_authenticated:
+            return []
+        return list(
+            Membership.objects.filter(user=user).select_related("team").order_by("team__name")
+        )
+
+    @cached_property
+    def _membership(self) -> Membership | None:
+        match = self._request.resolver_match
+        slug = match.kwargs.get("team") if match else None
+        return next((one for one in self._memberships if one.team.slug == slug), None)
+
+    @property
+    def teams(self) -> list[Team]:
+        return [one.team for one in self._memberships]
+
+    @property
+    def team(self) -> Team | None:
+        return self._membership.team if self._membership else None
+
+    @property
+    def role_label(self) -> str:
+        return str(Role(self._membership.role).label) if self._membership else ""
+
+    def _may(self, right: Right) -> bool:
+        return bool(self._membership) and right in RIGHTS[self._membership.role]  # type: ignore[union-attr]
+
+    @property
+    def can_see(self) -> bool:
+        """Galleries, photos and people; an auditor can't."""
+        return self._may(Right.GALLERIES)
+
+    @property
+    def can_edit(self) -> bool:
+        """Upload, name and decide."""
+        return self._may(Right.EDIT)
+
+    @property
+    def can_manage(self) -> bool:
+        """Members and spaces."""
+        return self._may(Right.MANAGE)
+
+    @property
+    def section(self) -> str:
+        """Which entry of the navigation this page stands under."""
+        parts = self._request.path.split("/")
+        part = parts[3] if len(parts) > 3 and parts[1] == "t" else ""
+        return "people" if "people" in parts[3:] else SECTIONS.get(part, part)
+
+    @cached_property
+    def waiting(self) -> int:
+        """Faces that the review goes through; counted no further than anybody reads."""
+        if self.team is None or not self.can_see:
+            return 0
+        # What is in the trash waits for nobody, so that an index alone answers.
+        faces = Face.everything.waiting().filter(space__team=self.team).order_by()
+        if not self.can_manage:
+            seen = galleries_seen_by(self._request.user, self.team)
+            faces = faces.filter(gallery__in=seen)
+        return faces[: MOST_COUNTED + 1].count()
+
+    @property
+    def waiting_text(self) -> str:
+        return f"{MOST_COUNTED}+" if self.waiting > MOST_COUNTED else str(self.waiting)
+
+    @cached_property
+    def nav(self) -> list[NavItem]:
+        if self.team is None:
+            return []
+
+        def to(name: str) -> str:
+            return reverse(name, args=[self.team.slug])  # type: ignore[union-attr]
+
+        items = [NavItem("overview", "Overview", "overview", to("overview"), tab=True)]
+        if self.can_see:
+            items += [
+                NavItem("galleries", "Galleries", "galleries", to("galleries"), tab=True),
+                NavItem("people", "People", "people", to("people"), tab=True),
+                NavItem(
+                    "review",
+                    "Review",
+                    "review",
+                    to("review"),
+                    tab=True,
+                    hint="faces wait for somebody",
+                ),
+            ]
+        few = not self.can_see
+        items += [
+            NavItem("spaces", "Spaces", "spaces", to("spaces"), tab=few, gap=True),
+            NavItem("history", "History", "history", to("history"), tab=few),
+            NavItem("audit", "Audit log", "audit", to("audit"), tab=few),
+            NavItem("keys", "API keys", "key", to("api_keys"), gap=True),
+            NavItem("usage", "Usage", "usage", to("usage")),
+            NavItem("connection", "Connection", "connection", to("connection")),
+            NavItem("members", "Members", "members", to("members"), gap=True),
+        ]
+        return items
+
+
+def team(request: HttpRequest) -> dict[str, Shell]:
+    return {"shell": Shell(request)}

@@ -1,0 +1,26 @@
+"""How gunicorn serves, on one machine (`manage.py up`) and on a team's server (docker-compose.yml).
+
+Command-line options go before these.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dashboard.env import env_int
+from dashboard.supervisor import die_with_parent
+
+worker_class = "gthread"
+workers = env_int("ROLLCALL_WEB_PROCESSES", 2, minimum=1)
+threads = env_int("ROLLCALL_WEB_THREADS", 4, minimum=1)
+# A thread may take as long as an upload does. What must be heard of in time is the process; a slow
+# machine that recognises at the same time needs patience.
+timeout = 120
+graceful_timeout = 2
+keepalive = 5
+# A socket in the home folder, for a tool that is not used here.
+control_socket_disable = True
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    die_with_parent(server.pid)

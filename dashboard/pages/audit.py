@@ -1,0 +1,390 @@
+"""The audit log: who did what to what, when and from where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db.models import Q, QuerySet
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.template.defaultfilters import filesizeformat
+from django.urls import path, reverse
+from django.views.decorators.http import require_GET
+
+from dashboard.middleware import PageRequest
+from dashboard.pages.shared import fragment, is_fragment, page_by_key, signed_in
+from persons.access import Right, audit_for, rights_of, team_for
+from persons.discretion import entries_closed_to
+from persons.models import (
+    AuditEntry,
+    Enrolment,
+    Face,
+    Gallery,
+    Person,
+    Photo,
+    Role,
+    Space,
+    SpaceJob,
+    Team,
+    User,
+)
+from persons.models.changes import ChangeKind
+
+PAGE_SIZE = 50
+MOST_NUMBERS = 12
+MOST_MEMBERS = 100
+"""That the filter offers. Somebody else's entries are reached from any of theirs."""
+CLOSED = "something in a gallery that is closed to you"
+
+# What an action is called in a sentence that goes on with its target, by object.
+ACTIONS: dict[str, dict[str, str]] = {
+    "Photos": {
+        "photo.upload": "Uploaded",
+        "photo.recognise": "Asked for recognition again of",
+        "photo.trash": "Threw away",
+        "photo.restore": "Took back from the trash",
+        "photos.trash": "Threw away photos of",
+        "photos.restore": "Took back from the trash photos of",
+        "photos.purge": "Deleted for good photos of",
+        "photos.move": "Moved photos to",
+        "photos.recognise": "Asked for recognition again of photos of",
+        "photos.download": "Downloaded photos of",
+        "trash.empty": "Emptied the trash of",
+    },
+    "Galleries": {
+        "gallery.create": "Made the gallery",
+        "gallery.rename": "Renamed the gallery",
+        "gallery.recognise": "Asked for recognition again of all of",
+        "gallery.close": "Closed to the team",
+        "gallery.open": "Opened to the whole team",
+        "gallery.member": "Let somebody into",
+        "gallery.unmember": "Took somebody out of",
+    },
+    "Public links": {
+        "link.create": "Made a public link:",
+        "link.revoke": "Revoked a public link:",
+        "link.view": "Opened a public link:",
+        "link.download": "Downloaded photos by a public link:",
+    },
+    "Faces": {
+        "face.name": "Named",
+        "face.reject": "Said “not this person” of",
+        "face.ignore": "Set aside",
+        "face.clear": "Took back the decision on",
+        "face.draw": "Drew a box around",
+        "face.erase": "Took away the box around",
+        "faces.name": "Gave faces to",
+        "faces.confirm": "Confirmed faces of",
+        "faces.reject": "Said “not this person” of faces of",
+        "faces.ignore": "Set aside",
+        "change.undo": "Undid",
+        "grouping.start": "Looked for groups in",
+        "grouping.threshold": "Changed how alike faces must be in",
+        "grouping.make": "Made people of",
+        "grouping.cancel": "Stopped",
+    },
+    "People": {
+        "person.create": "Added",
+        "person.rename": "Renamed",
+        "person.cover": "Chose another cover for",
+        "person.hide": "Changed who sees",
+        "person.notes": "Changed the notes on",
+        "person.merge": "Merged",
+        "person.split": "Took faces away from",
+        "people.differ": "Said “never the same” of",
+        "people.same": "Took back “never the same” of",
+        "person.remove": "Removed",
+        "person.sync": "Tried again to send Vision the pictures of",
+        "enrolment.remove": "Took back an enrolled picture of",
+        "enrolment.retry": "Tried again to enrol a picture of",
+    },
+    "Spaces": {
+        "space.policy": "Changed the policy of",
+        "space.empty": "Asked to empty",
+        "space.truncate": "Emptied",
+        "space.snapshot": "Took a snapshot of",
+        "space.restore": "Asked to restore a snapshot into",
+        "space.restored": "Restored a snapshot into",
+        "snapshot.upload": "Brought in an",
+        "snapshot.download": "Downloaded a",
+        "snapshot.delete": "Deleted a",
+        "job.cancel": "Cancelled the",
+        "job.retry": "Went on with the",
+        "person.enrol": "Enrolled people in",
+        "person.delete": "Deleted people from",
+    },
+    "API keys": {
+        "key.create": "Made the API key",
+        "key.revoke": "Revoked the API key",
+    },
+    "Team": {
+        "team.create": "Made the team",
+        "team.settings": "Changed the settings of",
+        "invitation.create": "Invited",
+        "invitation.revoke": "Revoked the invitation of",
+        "invitation.accept": "Accepted the invitation of",
+        "member.role": "Changed the role of",
+        "member.remove": "Removed from the team",
+    },
+}
+WORDS = {action: words for group in ACTIONS.values() for action, words in group.items()}
+
+FIELDS = {
+    "allow_download": "Allow downloads",
+    "call": "Call",
+    "confirm_threshold": "Counts from",
+    "create_new": "Make new people",
+    "daily_images": "Images a day",
+    "email": "For",
+    "enrolments": "Enrolled pictures",
+    "expires_at": "Expires",
+    "box": "Box",
+    "change": "Change",
+    "face": "Cover",
+    "faces": "Faces",
+    "hidden": "Hidden",
+    "into": "Into",
+    "kind": "What",
+    "notes": "Notes",
+    "other": "The other",
+    "photo": "Photo",
+    "to": "Now",
+    "gallery": "Gallery",
+    "ids": "Numbers",
+    "keep_probes": "Keep pictures of clients",
+    "keep_place": "Downloads keep the place",
+    "label": "Name",
+    "made": "People made",
+    "methods": "Methods",
+    "monthly_budget": "Monthly budget",
+    "name": "Name",
+    "new": "New member",
+    "owner": "Owner",
+    "password": "Password",
+    "people": "People",
+    "person": "Person",
+    "person_id": "Id",
+    "photos": "Photos",
+    "refused": "Refused pictures",
+    "role": "Role",
+    "searcher": "Searcher",
+    "sha256": "SHA-256",
+    "show_attributes": "Show attributes",
+    "show_details": "Show details",
+    "show_names": "Show names",
+    "size": "Size",
+    "slug": "Address",
+    "snapshot": "Snapshot",
+    "space": "Space",
+    "spaces": "Spaces",
+    "threshold": "Threshold",
+    "title": "For whom",
+    "update_embedding": "Update embeddings",
+    "user": "Account",
+    "with_policy": "With its policy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of "before -> after". `before` is None where there was nothing, `after` likewise."""
+
+    field: str
+    before: str | None
+    after: str | None
+    full: str = ""
+    """The whole value, where the text is only its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An entry in words. `href` is empty where its target is gone or not the reader's to see."""
+
+    entry: AuditEntry
+    words: str
+    target: str
+    href: str
+    changes: list[Change]
+    is_closed: bool = False
+
+
+@signed_in
+@require_GET
+def audit(request: PageRequest, team: str) -> HttpResponse:
+    found = team_for(request.user, team)
+    action = request.GET.get("action", "")
+    actor = _actor(request.GET.get("actor", ""), found)
+    entries = audit_for(request.user, team)
+    if action in WORDS:
+        entries = entries.filter(action=action)
+    if actor is not None:
+        entries = entries.filter(actor=actor)
+    page = page_by_key(entries, request, PAGE_SIZE)
+    may_see = Right.GALLERIES in rights_of(request.user, found)
+    chosen = {"action": action} if action in WORDS else {}
+    chosen |= {"actor": str(actor.pk)} if actor is not None else {}
+    context = {
+        "team": found,
+        "page": page,
+        "rows": rows_of(
+            page.rows,
+            found,
+            may_see=may_see,
+            closed=entries_closed_to(request.user, found, page.rows),
+        ),
+        "chosen": chosen,
+        "query": urlencode(chosen),
+        "chosen_actor": actor,
+        "actor_left": actor is not None and not actor.memberships.filter(team=found).exists(),
+        "actions": [(group, list(words.items())) for group, words in ACTIONS.items()],
+        "members": list(_members(found)[:MOST_MEMBERS]),
+    }
+    if is_fragment(request) and request.htmx.target == "entries":
+        return fragment(request, "audit/_entries.html", context)
+    return render(request, "audit/list.html", context)
+
+
+def rows_of(
+    entries: Sequence[AuditEntry], team: Team, *, may_see: bool, closed: Collection[int] = ()
+) -> list[Row]:
+    """The entries in words, those that are `closed` to the reader without their target,
+    with links that lead somewhere: a query for each kind of target."""
+    links = _links([one for one in entries if one.pk not in closed], team, may_see=may_see)
+    return [
+        Row(
+            entry=entry,
+            words=WORDS.get(entry.action, entry.action.replace(".", ": ").replace("_", " ")),
+            target=CLOSED if entry.pk in closed else _target(entry),
+            href=links.get((entry.target_type, entry.target_id), ""),
+            is_closed=entry.pk in closed,
+            changes=[] if entry.pk in closed else changes_of(entry),
+        )
+        for entry in entries
+    ]
+
+
+def changes_of(entry: AuditEntry) -> list[Change]:
+    keys = [*entry.before, *(key for key in entry.after if key not in entry.before)]
+    found = []
+    for key in keys:
+        old, new = entry.before.get(key), entry.after.get(key)
+        if (key in entry.before and key in entry.after and old == new) or key == "decision":
+            # Every decision is an action of its own: the sentence says it.
+            continue
+        before, after = _text(key, entry.before), _text(key, entry.after)
+        if after is not None and old in (None, ""):
+            before = None
+        full = str(old if new is None else new) if key == "sha256" else ""
+        found.append(Change(FIELDS.get(key, key), before, after, full))
+    return found
+
+
+def _target(entry: AuditEntry) -> str:
+    if entry.target_type == "face":
+        return "a face"
+    if entry.target_type == "change":
+        count = int(entry.before.get("faces") or entry.after.get("faces") or 0)
+        return f"what was said of {count} face{'' if count == 1 else 's'}"
+    if entry.target_type == "enrolment":
+        return entry.target_text.rpartition(": ")[0] or entry.target_text
+    if entry.target_type == "invitation":
+        return entry.target_text.rpartition(" to ")[0] or entry.target_text
+    return entry.target_text
+
+
+def _text(key: str, values: Mapping[str, Any]) -> str | None:
+    if key not in values:
+        return None
+    value = values[key]
+    if value is None or value == "":
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    special: dict[str, Callable[[Any], str]] = {
+        "role": lambda word: str(Role(word).label) if word in Role.values else word,
+        "sha256": lambda digest: str(digest)[:12],
+        "size": filesizeformat,
+        "face": lambda pk: f"face {pk}",
+        "expires_at": lambda moment: str(moment)[:16].replace("T", " "),
+        "ids": _numbers,
+        "methods": _listed,
+        "box": _listed,
+        "kind": lambda kind: str(ChangeKind(kind).label) if kind in ChangeKind.values else kind,
+        "people": lambda ids: ", ".join(f"person{number}" for number in ids) or "nobody",
+        "spaces": _listed,
+    }
+    return str(special.get(key, str)(value))
+
+
+def _listed(values: Any) -> str:
+    """What a key may be used for: an empty list is no limit."""
+    return ", ".join(str(value) for value in values) or "all"
+
+
+def _numbers(pks: Sequence[int]) -> str:
+    shown = ", ".join(str(pk) for pk in pks[:MOST_NUMBERS])
+    more = len(pks) - MOST_NUMBERS
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def _members(team: Team) -> QuerySet[User]:
+    members = User.objects.filter(memberships__team=team).order_by("username")
+    return members.only("username", "first_name", "last_name")
+
+
+def _actor(text: str, team: Team) -> User | None:
+    """Somebody who did something in this team, whether or not they are still a member."""
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        return None
+    did_something = Q(pk__in=AuditEntry.objects.filter(team=team, actor=int(text)).values("actor"))
+    belongs = Q(memberships__team=team)
+    return User.objects.filter(did_something | belongs, pk=int(text)).distinct().first()
+
+
+def _links(
+    entries: Sequence[AuditEntry], team: Team, *, may_see: bool
+) -> dict[tuple[str, str], str]:
+    """(type, id) of each target that still is there and may be opened, to its address."""
+    wanted: dict[str, set[int]] = {}
+    for entry in entries:
+        if entry.target_id.isdigit():
+            wanted.setdefault(entry.target_type, set()).add(int(entry.target_id))
+    links: dict[tuple[str, str], str] = {}
+
+    def found(kind: str, rows: Any, name: str) -> None:
+        for pk, *args in rows:
+            links[kind, str(pk)] = reverse(name, args=[team.slug, *args])
+
+    spaces = Space.objects.filter(team=team, pk__in=wanted.get("space", ()))
+    found("space", spaces.values_list("pk", "number"), "space")
+    jobs = SpaceJob.objects.filter(team=team, pk__in=wanted.get("spacejob", ()))
+    found("spacejob", jobs.values_list("pk", "space__number"), "space")
+    if wanted.keys() & {"user", "invitation", "team"}:
+        for kind in ("user", "invitation", "team"):
+            found(kind, ([pk] for pk in wanted.get(kind, ())), "members")
+    found("apikey", ([pk] for pk in wanted.get("apikey", ())), "api_keys")
+    if not may_see:
+        return links
+    galleries = Gallery.objects.filter(team=team, pk__in=wanted.get("gallery", ()))
+    found("gallery", galleries.values_list("pk", "slug"), "gallery")
+    photos = Photo.objects.filter(gallery__team=team, pk__in=wanted.get("photo", ()))
+    found("photo", ((pk, pk) for pk in photos.values_list("pk", flat=True)), "photo")
+    faces = Face.objects.filter(photo__gallery__team=team, pk__in=wanted.get("face", ()))
+    found("face", faces.values_list("pk", "photo"), "photo")
+    people = Person.objects.filter(space__team=team, pk__in=wanted.get("person", ()))
+    found("person", people.values_list("pk", "space__number", "person_id"), "person")
+    enrolled = Enrolment.objects.filter(
+        person__space__team=team, pk__in=wanted.get("enrolment", ())
+    )
+    found(
+        "enrolment",
+        enrolled.values_list("pk", "person__space__number", "person__person_id"),
+        "person",
+    )
+    return links
+
+
+urlpatterns = [path("audit/", audit, name="audit")]

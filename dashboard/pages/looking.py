@@ -1,0 +1,111 @@
+"""What became of a name: the face is enrolled, then the person is looked for in other photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, IntegerField, Max, OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from persons.models import Decision, Face, Person, Photo, Review, Run, SyncState
+
+LASTING = timedelta(minutes=3)
+"""How long a finished search is still told of."""
+MOST_PEOPLE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """One person's line: enrolling -> looking -> done; late while Vision does not answer."""
+
+    person: Person
+    state: str
+    total: int = 0
+    left: int = 0
+    found: int = 0
+    unsure: int = 0
+    """Of those found, how many somebody should confirm."""
+    error: str = ""
+
+    @property
+    def is_busy(self) -> bool:
+        return self.state != "done"
+
+    @property
+    def searched(self) -> int:
+        return self.total - self.left
+
+
+def looking_for(faces: Iterable[Face]) -> list[Looking]:
+    """One line for each person who was lately named on these faces, the last one first.
+
+    At most one query, however many there are.
+    """
+    named = [face for face in faces if face.decision == Decision.NAMED and face.person]
+    named.sort(key=_decided, reverse=True)
+    last: dict[Person, datetime] = {}
+    for face in named:
+        if face.person:
+            last.setdefault(face.person, _decided(face))
+    lately = dict(list(last.items())[:MOST_PEOPLE])
+    runs = _newest_runs(lately)
+    lines = [_line(person, runs.get(person.pk)) for person in lately]
+    return [line for line in lines if line]
+
+
+def _decided(face: Face) -> datetime:
+    return face.decided_at or face.created_at
+
+
+def _newest_runs(lately: dict[Person, datetime]) -> dict[int, Any]:
+    """By person, the newest run since they were named, with what it has `left`, has `found`, and
+    what of that is `unsure`."""
+    idle = [person.pk for person in lately if person.sync_state == SyncState.IDLE]
+    if not idle:
+        return {}
+    runs = Run.objects.filter(person__in=idle, created_at__gte=min(lately.values()))
+    newest = runs.order_by().values("person").annotate(newest=Max("pk")).values("newest")
+    # A later run for somebody else may have taken over photos of this one: they are still waiting,
+    # and what it finds in them counts here.
+    waiting = Photo.objects.unfinished().filter(
+        run__space=OuterRef("space"), run__created_at__gte=OuterRef("created_at")
+    )
+    theirs = Face.objects.filter(
+        person=OuterRef("person"),
+        decision=Decision.NONE,
+        found_by_run__created_at__gte=OuterRef("created_at"),
+    )
+    found = Run.objects.filter(pk__in=newest).annotate(
+        left=_counted(waiting, "run__space"),
+        found=_counted(theirs, "person"),
+        unsure=_counted(theirs.exclude(review=Review.NONE), "person"),
+    )
+    named_at = {person.pk: moment for person, moment in lately.items()}
+    return {
+        run.person_id: run
+        for run in found
+        if run.person_id is not None and run.created_at >= named_at[run.person_id]
+    }
+
+
+def _counted(rows: QuerySet[Any], by: str) -> Coalesce:
+    counts = rows.order_by().values(by).annotate(n=Count("*")).values("n")
+    return Coalesce(Subquery(counts), Value(0), output_field=IntegerField())
+
+
+def _line(person: Person, run: Any) -> Looking | None:
+    if person.sync_state != SyncState.IDLE:
+        late = bool(person.sync_error)
+        return Looking(person, "late" if late else "enrolling", error=person.sync_error)
+    if run is None:
+        return None
+    left = min(run.left, run.photo_count)
+    if left:
+        return Looking(person, "looking", run.photo_count, left, run.found, run.unsure)
+    if (run.finished_at or run.created_at) < timezone.now() - LASTING:
+        return None
+    return Looking(person, "done", run.photo_count, 0, run.found, run.unsure)

@@ -1,0 +1,218 @@
+"""One photo: its faces, what was said of them, and what its file says of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import path, reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from dashboard.middleware import PageRequest
+from dashboard.pages.grid import asked_of, selection_actions
+from dashboard.pages.looking import looking_for
+from dashboard.pages.shared import (
+    actor_of,
+    fragment,
+    go_back,
+    is_fragment,
+    poll_again,
+    signed_in,
+)
+from dashboard.pages.sheets import Key, neighbours
+from persons.access import Right, photo_for, rights_in
+from persons.actions.photos import recognise_photo_again
+from persons.images import CameraFacts, camera_facts
+from persons.models import Decision, Face, Person, Photo, Recognition, Space
+from persons.storage import stored
+
+CALLS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class FaceRow:
+    """A face as the page shows it. `kind` is named, recognised, suggested, ignored or unknown.
+
+    `guess` is whom Vision took it for where that was not enough to say so, or was rejected.
+    """
+
+    number: int
+    face: Face
+    kind: str
+    guess: Person | None = None
+    not_them: tuple[Person, ...] = ()
+    enrolment_error: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.face.person.name if self.face.person else ""
+
+    @property
+    def label(self) -> str:
+        """For the box on the photo."""
+        if self.face.person:
+            return f"{self.face.person.name}?" if self.kind == "suggested" else self.name
+        return "Ignored" if self.kind == "ignored" else "Unknown"
+
+
+def rows_of(photo: Photo, space: Space) -> list[FaceRow]:
+    """Every face of the photo from left to right, in a fixed number of queries."""
+    faces = list(
+        photo.faces.select_related("person", "decided_by", "drawn_by")
+        .prefetch_related("rejections__person", "enrolments")
+        .order_by("missing", "left", "top", "pk")
+    )
+    guesses = _guesses(faces, space)
+    return [_row(number, face, guesses) for number, face in enumerate(faces, 1)]
+
+
+def _row(number: int, face: Face, guesses: dict[str, Person]) -> FaceRow:
+    not_them = tuple(rejection.person for rejection in face.rejections.all())
+    guess = guesses.get(face.tag)
+    errors = (
+        enrolment.error
+        for enrolment in face.enrolments.all()
+        if enrolment.state == "failed" and enrolment.person_id == face.person_id
+    )
+    return FaceRow(
+        number=number,
+        face=face,
+        kind=_kind(face),
+        guess=guess if guess not in not_them else None,
+        not_them=not_them,
+        enrolment_error=next(errors, ""),
+    )
+
+
+def _kind(face: Face) -> str:
+    if face.decision == Decision.IGNORED:
+        return "ignored"
+    if face.decision == Decision.NAMED and face.person_id:
+        return "named"
+    if face.person_id:
+        return "suggested" if face.is_suggested else "recognised"
+    return "unknown"
+
+
+def _guesses(faces: Iterable[Face], space: Space) -> dict[str, Person]:
+    """By tag, whom Vision named without reaching the space's threshold."""
+    tags = [re.fullmatch(r"person([0-9]{1,18})", face.tag) for face in faces if not face.person_id]
+    ids = {int(tag[1]) for tag in tags if tag}
+    found = Person.objects.filter(space=space, person_id__in=ids).named()
+    return {person.tag: person for person in found}
+
+
+# --- The page ---
+
+
+@signed_in
+@require_GET
+def photo(request: PageRequest, team: str, pk: int) -> HttpResponse:
+    found = photo_for(request.user, team, pk)
+    gallery = found.gallery
+    asked = asked_of(request, gallery)
+    newer, older = neighbours(asked, found)
+    key = str(Key.of(found, asked.query))
+    calls = Recognition.objects.filter(photo=found).select_related("call").order_by("-pk")
+    context = parts_of(request, found) | {
+        "gallery": gallery,
+        "query": asked.query.string,
+        "key": key,
+        "up": asked.query.with_more(at=key),
+        "newer": newer,
+        "older": older,
+        "recognitions": calls.defer("call__answer", "result")[:CALLS],
+        "actions": selection_actions(gallery),
+    }
+    if is_fragment(request):
+        return fragment(request, "photos/_viewer.html", context)
+    return render(request, "photos/photo.html", context)
+
+
+@signed_in
+@require_GET
+def facts(request: PageRequest, team: str, pk: int) -> HttpResponse:
+    """What the camera wrote into the original, which is opened only when somebody wants to know."""
+    found = photo_for(request.user, team, pk)
+    try:
+        with stored(found.original) as file:
+            camera = camera_facts(file)
+    except FileNotFoundError:
+        camera = CameraFacts()
+    return fragment(request, "photos/_camera.html", {"photo": found, "camera": camera})
+
+
+@signed_in
+@require_GET
+def live(request: PageRequest, team: str, pk: int) -> HttpResponse:
+    """What is going on with this photo; with its faces and boxes where `?seen=` is older."""
+    found = photo_for(request.user, team, pk)
+    context = parts_of(request, found)
+    seen, now = request.GET.get("seen", ""), context["seen"]
+    moved = seen != now
+    context["poll"] = poll_again(request, moved=moved)
+    context["moved"] = moved
+    context["new_picture"] = seen.partition(".")[0] != now.partition(".")[0]
+    return fragment(request, "photos/_live_update.html", context)
+
+
+def parts_of(request: PageRequest, photo: Photo) -> dict[str, Any]:
+    """What the page and its live parts share."""
+    space = photo.gallery.space
+    rows = rows_of(photo, space)
+    looking = looking_for(row.face for row in rows)
+    return {
+        "team": photo.gallery.team,
+        "photo": photo,
+        "space": space,
+        "rows": rows,
+        "shown": [row for row in rows if not row.face.missing],
+        "missing": [row for row in rows if row.face.missing],
+        "unknown_count": sum(row.kind == "unknown" and not row.face.missing for row in rows),
+        "looking": looking,
+        "is_live": photo.is_busy or any(line.is_busy for line in looking),
+        "can_edit": Right.EDIT in rights_in(request.user, photo.gallery),
+        "poll": poll_again(request),
+        "seen": seen_of(photo, rows),
+    }
+
+
+def seen_of(photo: Photo, rows: Sequence[FaceRow]) -> str:
+    """Changes whenever the page's faces, boxes or picture would look different."""
+    picture = "ready" if photo.prepared_at else photo.state
+    shown = [
+        (
+            (row.face.pk, row.kind, row.name, row.face.missing, row.enrolment_error),
+            (row.face.left, row.face.top, row.face.right, row.face.bottom),
+            (row.face.similarity, row.face.confidence, row.guess and row.guess.pk),
+        )
+        for row in rows
+    ]
+    state = "busy" if photo.is_busy else photo.state
+    digest = hashlib.sha256(repr((state, shown)).encode()).hexdigest()
+    return f"{picture}.{digest[:16]}"
+
+
+@signed_in
+@require_POST
+def recognise(request: PageRequest, team: str, pk: int) -> HttpResponse:
+    found = photo_for(request.user, team, pk, write=True)
+    recognise_photo_again(actor=actor_of(request), photo=found)
+    if is_fragment(request):
+        found = photo_for(request.user, team, pk)
+        context = parts_of(request, found) | {"moved": True}
+        return fragment(request, "photos/_live_update.html", context)
+    return go_back(request, reverse("photo", args=[team, pk]))
+
+
+urlpatterns = [
+    path("photos/<int:pk>/", photo, name="photo"),
+    path("photos/<int:pk>/live", live, name="photo_live"),
+    path("photos/<int:pk>/facts", facts, name="photo_facts"),
+    path("photos/<int:pk>/recognise", recognise, name="recognise_photo"),
+]

@@ -1,0 +1,101 @@
+"""The ten spaces, and one: its people, its galleries, and the policy that its owners choose."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from django.db.models import Window
+from django.db.models.functions import RowNumber
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import path
+from django.views.decorators.http import require_GET, require_http_methods
+
+from dashboard.middleware import PageRequest
+from dashboard.pages import policies, snapshots
+from dashboard.pages.people import Listing, page_of_people, search_of
+from dashboard.pages.policies import PolicyForm, change, policy_page, settings_of, summary_of
+from dashboard.pages.shared import fragment, is_fragment, signed_in
+from dashboard.pages.snapshots import snapshots_page
+from dashboard.pages.space_jobs import frame_of
+from persons.access import Right, hidden_from, rights_of, space_for, team_for
+from persons.models import Person, Space
+
+FACES_ON_CARD = 5
+
+
+@signed_in
+@require_GET
+def spaces(request: PageRequest, team: str) -> HttpResponse:
+    found = team_for(request.user, team)
+    rows = list(Space.objects.filter(team=found).with_counts())
+    used = [row for row in rows if _is_used(row)]
+    may_see = Right.GALLERIES in rights_of(request.user, found)
+    faces = _some_people(used, hidden_from(request.user, found)) if may_see else {}
+    context = {
+        "team": found,
+        "used": [(row, summary_of(row), faces.get(row.pk, [])) for row in used],
+        "unused": [row for row in rows if row not in used],
+    }
+    return render(request, "spaces/list.html", context)
+
+
+def _some_people(shown: Sequence[Space], hidden: Collection[int]) -> dict[int, list[Any]]:
+    """A few faces for each space's card, the newest people first, in two queries.
+
+    The first one looks at everybody, so it looks at no more than their keys.
+    """
+    newest = Window(RowNumber(), partition_by="space", order_by="-pk")
+    people = Person.objects.filter(space__in=[one.pk for one in shown]).alias(turn=newest)
+    pks = list(people.filter(turn__lte=FACES_ON_CARD).values_list("pk", flat=True))
+    found: dict[int, list[Any]] = {}
+    for person in Person.objects.filter(pk__in=pks).for_list(hidden).order_by("-pk"):
+        found.setdefault(person.space_id, []).append(person)
+    return found
+
+
+def _is_used(space: Any) -> bool:
+    counts = (space.people_count, space.enrolled_count, space.waiting_count, space.gallery_count)
+    return bool(space.name) or any(counts)
+
+
+@signed_in
+@require_http_methods(["GET", "HEAD", "POST"])
+def space(request: PageRequest, team: str, number: int) -> HttpResponse:
+    if request.method == "POST":
+        return change(request, space_for(request.user, team, number, right=Right.MANAGE))
+    found = space_for(request.user, team, number)
+    rights = rights_of(request.user, found.team)
+    may_see = Right.GALLERIES in rights
+    if is_fragment(request) and request.htmx.target == "space-live":
+        return fragment(request, "spaces/_live.html", frame_of(request, found))
+    view = request.GET.get("view", "")
+    if view == "snapshots":
+        return snapshots_page(request, found)
+    if not may_see or view == "policy":
+        return policy_page(request, found, PolicyForm(instance=found))
+    return _people_page(request, found)
+
+
+def _people_page(request: PageRequest, found: Space) -> HttpResponse:
+    page = page_of_people([found.pk], request, hidden_from(request.user, found.team))
+    context = {"page": page, "q": search_of(request.GET)}
+    if is_fragment(request) and request.htmx.target == "chunk":
+        return fragment(request, "people/_people_chunk.html", context | {"team": found.team})
+    if is_fragment(request) and request.htmx.target == "people":
+        return fragment(request, "people/_people.html", context | {"team": found.team})
+    context |= frame_of(request, found) | {
+        "view": "people",
+        "settings": settings_of(found),
+        "wanted": Listing.of(request.GET),
+    }
+    return render(request, "spaces/space.html", context)
+
+
+urlpatterns = [
+    path("spaces/", spaces, name="spaces"),
+    path("spaces/<int:number>/", space, name="space"),
+    *policies.urlpatterns,
+    *snapshots.urlpatterns,
+]

@@ -1,0 +1,87 @@
+"""Every address of the site. Each module of pages carries its own, below /t/<team>/."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver, include, path
+
+from dashboard.pages import (
+    account,
+    audit,
+    connection,
+    enrolments,
+    faces,
+    galleries,
+    grid,
+    groups,
+    health,
+    history,
+    keys,
+    media,
+    merging,
+    names,
+    overview,
+    people,
+    person,
+    person_changes,
+    person_deeds,
+    photos,
+    public,
+    review,
+    selection,
+    share,
+    spaces,
+    team,
+    trash,
+    uploads,
+    usage,
+)
+from persons.proxy import views as proxy
+from persons.vision.types import Method
+
+handler403 = "dashboard.pages.shared.permission_denied"
+
+team_patterns: list[URLPattern | URLResolver] = [
+    *overview.urlpatterns,
+    *galleries.urlpatterns,
+    *grid.urlpatterns,
+    *selection.urlpatterns,
+    *share.urlpatterns,
+    *trash.urlpatterns,
+    *uploads.urlpatterns,
+    *photos.urlpatterns,
+    *faces.urlpatterns,
+    *people.urlpatterns,
+    *person.urlpatterns,
+    *person_changes.urlpatterns,
+    *person_deeds.urlpatterns,
+    *merging.urlpatterns,
+    *enrolments.urlpatterns,
+    *names.urlpatterns,
+    *review.urlpatterns,
+    *groups.urlpatterns,
+    *spaces.urlpatterns,
+    *history.urlpatterns,
+    *audit.urlpatterns,
+    *team.urlpatterns,
+    *keys.urlpatterns,
+    *usage.urlpatterns,
+    *connection.urlpatterns,
+    *media.urlpatterns,
+]
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", account.home, name="home"),
+    path("login/", account.SignIn.as_view(), name="login"),
+    path("logout/", account.SignOut.as_view(), name="logout"),
+    path("join/<str:token>/", team.join, name="join"),
+    path("t/<slug:team>/", include(team_patterns)),
+    *public.urlpatterns,
+    path("rest/", include("persons.rest.urls")),
+    *(
+        path(f"api/v1/persons/{method}", proxy.persons, {"method": method}, name=f"proxy_{method}")
+        for method in map(str, Method)
+    ),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.metrics, name="metrics"),
+]

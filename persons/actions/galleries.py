@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from django.db import IntegrityError, transaction
+from django.utils.text import slugify
+
+from persons import audit
+from persons.audit import Actor
+from persons.errors import Refused
+from persons.models import Gallery, Space, Team
+
+NAME_LENGTH = 120
+
+
+@transaction.atomic
+def create_gallery(*, actor: Actor, team: Team, name: str, space: Space, slug: str = "") -> Gallery:
+    """`slug` is made from the name where none is given, and is then made unique."""
+    name = _clean(name)
+    if space.team_id != team.pk:
+        raise Refused("That space belongs to another team.")
+    if slug and slug != slugify(slug):
+        raise Refused("A gallery's address is made of small letters, digits and hyphens.")
+    if slug and Gallery.objects.filter(team=team, slug=slug).exists():
+        raise Refused(f"There is a gallery called “{slug}” already.")
+    try:
+        with transaction.atomic():
+            gallery = Gallery.objects.create(
+                team=team,
+                space=space,
+                name=name,
+                slug=slug or _free_slug(team, name),
+                created_by=actor.user,
+            )
+    except IntegrityError:
+        raise Refused("Somebody made a gallery of that name just now. Try another name.") from None
+    audit.record(
+        actor=actor,
+        team=team,
+        action="gallery.create",
+        target=gallery,
+        after={"name": name, "slug": gallery.slug, "space": space.number},
+    )
+    return gallery
+
+
+@transaction.atomic
+def rename_gallery(*, actor: Actor, gallery: Gallery, name: str) -> Gallery:
+    """The address stays: links to it go on working."""
+    name = _clean(name)
+    before = gallery.name
+    gallery.name = name
+    gallery.save(update_fields=["name"])
+    audit.record(
+        actor=actor,
+        team=gallery.team,
+        action="gallery.rename",
+        target=gallery,
+        before={"name": before},
+        after={"name": name},
+    )
+    return gallery
+
+
+def _clean(name: str) -> str:
+    name = " ".join(name.split())
+    if not name:
+        raise Refused("Give the gallery a name.")
+    if len(name) > NAME_LENGTH:
+        raise Refused(f"A gallery's name has at most {NAME_LENGTH} characters.")
+    return name
+
+
+def _free_slug(team: Team, name: str) -> str:
+    base = slugify(name)[:60] or "gallery"
+    taken = set(
+        Gallery.objects.filter(team=team, slug__startswith=base).values_list("slug", flat=True)
+    )
+    slug, number = base, 1
+    while slug in taken:
+        number += 1
+        slug = f"{base}-{number}"
+    return slug

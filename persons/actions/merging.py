@@ -1,0 +1,242 @@
+"""Two people who are one, one person who is two, and pairs that are never one.
+
+Merging is a pointer: the merged person's row, name and words on faces stay, so that parting them
+again is exact. Faces that say so count for the one merged into (`persons.settling`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from django.db import transaction
+from django.db.models import F, Q
+
+from persons import audit, tasks
+from persons.actions.deciding import Given, decide, lock_faces, space_of
+from persons.actions.naming import (
+    clean_label,
+    free_label,
+    give_label,
+    lock_space,
+    who_is_meant,
+)
+from persons.actions.pictures import bring_home, move_pictures
+from persons.actions.teaching import lock_people, queue_syncs
+from persons.audit import Actor
+from persons.errors import Refused
+from persons.likeness import never_these_two
+from persons.locking import in_turn, locked
+from persons.models import Change, Decision, Face, Person, Photo, Rejection
+from persons.models.changes import ChangeKind
+from persons.models.faces import FaceQuerySet
+from persons.settling import photos_with_several, roots_of, settle_in_turn, subtree_of
+
+
+@transaction.atomic
+def merge_people(*, actor: Actor, person: Person, into: Person) -> Change:
+    """`person` turned out to be `into`: whose faces they have, and whose pictures at Vision.
+
+    `into` keeps its name, or gets the other's where it has none. Where `into` was merged itself,
+    the one it was merged into is meant. Raises Refused with the reason.
+    """
+    space = lock_space(person.space_id)
+    person, into = _fresh(person), _fresh(into)
+    refused = why_not_merged(person, into)
+    if refused:
+        raise Refused(refused)
+    into = _root(into)
+    photos = _lock_photos(_photos_of_both(person, into) | _photos_rejected(person, into))
+    count = _move(Face.everything.filter(person=person), into)
+    people = lock_people([person.pk, into.pk])
+    person, into = people[person.pk], people[into.pk]
+    person.merged_into = into
+    person.save(update_fields=["merged_into"])
+    label = person.label if person.label and not into.label else ""
+    if label:
+        give_label(actor=actor, person=into, label=label)
+    Person.objects.filter(pk=into.pk).update(face_count=F("face_count") + count)
+    settle_in_turn(photos)
+    queue_syncs(move_pictures(person, into, actor=actor), actor=actor)
+    change = Change.objects.create(
+        team=space.team,
+        space=space,
+        kind=ChangeKind.MERGE,
+        person=person,
+        other=into,
+        label=label,
+        face_count=count,
+        actor=actor.user,
+    )
+    tasks.ring(tasks.settle_person, into.pk)
+    audit.record(
+        actor=actor,
+        team=space.team,
+        action="person.merge",
+        target=person,
+        after={"into": into.name, "faces": count, "change": change.pk},
+    )
+    return change
+
+
+def why_not_merged(person: Person, into: Person) -> str:
+    """Why the two can't be merged, for the user; empty where they can."""
+    if person.space_id != into.space_id:
+        return "They are in different spaces: only people of one space can be merged."
+    if person.merged_into_id is not None:
+        root = _root(person)
+        return f"{person.name} was merged into {root.name} already."
+    root = _root(into)
+    if root.pk == person.pk:
+        if into.pk == person.pk:
+            return "That is the same person. Choose another one."
+        return f"{into.name} was merged into {person.name} already."
+    likeness = never_these_two(person.pk, root.pk)
+    if likeness is not None:
+        who = f" by {likeness.decided_by}" if likeness.decided_by else ""
+        return (
+            f"{likeness.one.name} and {likeness.other.name} were marked as never the same"
+            f" person{who}. Take that back first: it stands on the page of either."
+        )
+    return ""
+
+
+def part(*, actor: Actor, change: Change) -> None:
+    """Undo a merge: what was said for the merged person is theirs again, what was said since stays.
+
+    To be called in a transaction that has locked the change. Sets its `notice`.
+    """
+    lock_space(change.space_id)
+    if change.person is None:
+        raise Refused("That can't be undone any more: the merged person is gone.")
+    person = _fresh(change.person)
+    if person.merged_into_id is None:
+        raise Refused(f"{person.name} is not merged any more.")
+    root = _root(person)
+    theirs = subtree_of(person.pk)
+    photos = _lock_photos(_photos_rejected(person, root) | photos_with_several(root.pk))
+    count = _move(said_for(root.pk, theirs), person)
+    people = lock_people([person.pk, root.pk, *([change.other_id] if change.other_id else [])])
+    person, root = people[person.pk], people[root.pk]
+    into = people.get(change.other_id or 0)
+    change.notice = _labels_apart(actor, change, person, into)
+    person.merged_into = None
+    person.save(update_fields=["merged_into", "label"])
+    Person.objects.filter(pk=person.pk).update(face_count=count)
+    settle_in_turn(photos)
+    queue_syncs(bring_home(person, root, theirs, actor=actor), actor=actor)
+    tasks.ring(tasks.settle_person, root.pk)
+
+
+def _labels_apart(actor: Actor, change: Change, person: Person, into: Person | None) -> str:
+    """Each has the name from before, where nobody else has got it; what had to be otherwise."""
+    if (
+        into is not None
+        and change.label
+        and into.label == change.label
+        and not _was_named_since(into, change)
+    ):
+        give_label(actor=actor, person=into, label="")
+    if not person.label:
+        return ""
+    wanted = free_label(person.space, person.label)
+    if wanted == person.label:
+        return ""
+    notice = (
+        f"Somebody else is called “{person.label}” by now, so this one is “{wanted}” until "
+        "you rename them."
+    )
+    person.label = wanted
+    return notice
+
+
+def _was_named_since(into: Person, change: Change) -> bool:
+    """Whether humans have given faces to the survivor, by the name that it got."""
+    theirs = Face.everything.filter(decision=Decision.NAMED, decided_person=into)
+    return theirs.filter(decided_at__gt=change.created_at).exists()
+
+
+def said_for(root_pk: int, people: Collection[int]) -> FaceQuerySet:
+    """Faces of `root_pk` because of a word for one of `people`, who were merged into it.
+
+    As if nobody had been rejected: where somebody was, `settle_photos` has the last word.
+    """
+    undecided = Q(decision=Decision.NONE)
+    return Face.everything.filter(
+        Q(decision=Decision.NAMED, decided_person__in=people)
+        | undecided & Q(found_person__in=people)
+        | undecided & Q(found_person=None, grouped_person__in=people),
+        person=root_pk,
+    )
+
+
+@transaction.atomic
+def split_person(*, actor: Actor, person: Person, faces: Sequence[Face], label: str) -> Change:
+    """These faces of one person are somebody else's, new or known: a human's word for each.
+
+    Their pictures at Vision move with them. Faces that aren't the person's any more are left out.
+    """
+    label = clean_label(label)
+    if not faces:
+        raise Refused("Choose the faces that are somebody else's.")
+    root = _root(_fresh(person))
+    space = space_of(faces)
+    if space.pk != root.space_id:
+        raise Refused(f"These faces are not in the space of {root.name}.")
+    meant = who_is_meant(actor=actor, space=space, label=label)
+    if meant.person.pk == root.pk:
+        raise Refused(f"These faces are {root.name}'s now. Type somebody else's name.")
+    theirs = [face for face in lock_faces(face.pk for face in faces) if face.person_id == root.pk]
+    if not theirs:
+        raise Refused(f"None of these faces is {root.name}'s any more. Reload the page.")
+    change = decide(
+        actor=actor,
+        kind=ChangeKind.SPLIT,
+        given=[Given(face, meant.person.pk) for face in theirs],
+        person=meant.person,
+        other=root,
+        new_label=label if meant.is_new else "",
+    )
+    audit.record(
+        actor=actor,
+        team=space.team,
+        action="person.split",
+        target=root,
+        after={"to": meant.person.name, "faces": len(theirs), "change": change.pk},
+    )
+    return change
+
+
+def _fresh(person: Person) -> Person:
+    """As it is now; whether it is merged can't change while the space is locked."""
+    found = Person.objects.select_related("space__team").filter(pk=person.pk).first()
+    if found is None:
+        raise Refused(f"{person.name} was removed meanwhile.")
+    return found
+
+
+def _root(person: Person) -> Person:
+    pk = roots_of([person.pk])[person.pk]
+    return person if pk == person.pk else Person.objects.select_related("space").get(pk=pk)
+
+
+def _photos_of_both(person: Person, into: Person) -> set[int]:
+    """Where the two are together: then one of them is there twice."""
+    with_into = Face.everything.filter(person=into).values("photo")
+    both = Face.everything.filter(person=person, photo__in=with_into)
+    return set(both.values_list("photo", flat=True))
+
+
+def _photos_rejected(person: Person, other: Person) -> set[int]:
+    """Where somebody said of a face that it is not one of the two, or of those merged into them."""
+    people = subtree_of(person.pk) | subtree_of(other.pk)
+    rejections = Rejection.objects.filter(person__in=people)
+    return set(rejections.values_list("face__photo", flat=True))
+
+
+def _lock_photos(pks: Collection[int]) -> list[int]:
+    return list(locked(Photo.everything.filter(pk__in=pks)).values_list("pk", flat=True))
+
+
+def _move(faces: FaceQuerySet, person: Person) -> int:
+    """One statement, however many faces; they are locked in the order in which all lock them."""
+    return in_turn(faces).update(person=person)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+from django.db import transaction
+
+from persons import audit, tasks
+from persons.audit import Actor
+from persons.errors import Refused
+from persons.models import Space
+from persons.pipeline.resettling import queue_settling
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a space is asked and what its answers are worth. The thresholds are similarities, 0 to 1:
+    from `threshold` a match is suggested, from `confirm_threshold` it counts without a human."""
+
+    name: str
+    threshold: float
+    confirm_threshold: float
+    update_embedding: bool
+    create_new: bool
+    show_attributes: bool
+    searcher: int
+
+
+THRESHOLDS = {"threshold", "confirm_threshold"}
+
+
+@transaction.atomic
+def change_policy(*, actor: Actor, space: Space, policy: Policy) -> Space:
+    """Where a threshold changes, every photo of the space is gone through in the background."""
+    _check(policy)
+    space = (
+        Space.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("team")
+        .get(pk=space.pk)
+    )
+    before = {key: getattr(space, key) for key in asdict(policy)}
+    after = asdict(policy) | {"name": " ".join(policy.name.split())}
+    if before == after:
+        return space
+    for key, value in after.items():
+        setattr(space, key, value)
+    space.save(update_fields=list(after))
+    changed = [key for key in after if before[key] != after[key]]
+    audit.record(
+        actor=actor,
+        team=space.team,
+        action="space.policy",
+        target=space,
+        before={key: before[key] for key in changed},
+        after={key: after[key] for key in changed},
+    )
+    if THRESHOLDS & set(changed):
+        job = queue_settling(space, actor.user)
+        tasks.ring(tasks.space_job, job.pk)
+    return space
+
+
+def _check(policy: Policy) -> None:
+    for value in (policy.threshold, policy.confirm_threshold):
+        if not (math.isfinite(value) and 0 <= value <= 1):
+            raise Refused("The threshold is a number from 0 to 1.")
+    if policy.confirm_threshold < policy.threshold:
+        raise Refused(
+            "A match can't count for certain before it is even suggested: the second bar is at "
+            "least as high as the first."
+        )
+    if policy.searcher not in (0, 1):
+        raise Refused("The searcher is 0 or 1.")
+    if len(policy.name) > 100:
+        raise Refused("A space's name has at most 100 characters.")

@@ -1,0 +1,232 @@
+"""Writing the history: a call's row before it is sent, its outcome after."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from persons import metering, statements
+from persons.audit import Actor
+from persons.models import ApiKey, Call, Photo, Recognition, Source, Space, User
+from persons.models.calls import Outcome
+from persons.tables import run
+from persons.vision import envelope
+from persons.vision.errors import (
+    VisionError,
+    VisionRejected,
+    VisionTemporary,
+    VisionUnauthorized,
+    VisionUnavailable,
+)
+from persons.vision.types import Answer, Image, ImageResult, ImageStatus, Method, Vision
+
+MAX_FACE_COUNT = 32_767
+"""What the column holds."""
+
+RESULT = ("status", "error", "result", "face_count")
+END = ("duration_ms", "answer", "outcome", "error", "status", "cost")
+"""The columns that are empty until an answer is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One image of a request; `width` and `height` are its pixels where they are known."""
+
+    image: Image
+    width: int = 0
+    height: int = 0
+    photo: Photo | None = None
+    digest: str = ""
+    person_id: int | None = None
+
+
+def begin(
+    *,
+    space: Space,
+    vision: Vision,
+    method: Method,
+    meta: dict[str, Any],
+    images: Sequence[Sent],
+    source: Source,
+    asked_by: Sequence[User | None] = (),
+    actor: Actor | None = None,
+    key: ApiKey | None = None,
+    space_version: int,
+    question: str = "",
+) -> Call:
+    """The rows of a call that is about to be sent, committed unless a transaction is open.
+
+    Either `actor` asks, or `asked_by` are the people whose doing a worker's call is; one of them is
+    the call's actor, several share its text. `question` is `reuse.question`'s.
+    """
+    call = Call(
+        team=space.team,
+        space=space,
+        method=method,
+        source=source,
+        key=key,
+        address=actor.address if actor else None,
+        request_id=actor.request_id if actor else "",
+        backend=vision.name,
+        model=vision.model[:200],
+        meta=meta,
+        question=question,
+        image_count=sum(1 for sent in images if sent.image.data),
+        space_version=space_version,
+        **_asking(actor, asked_by),
+    )
+    call.rows = [_row(position, sent) for position, sent in enumerate(images)]
+    statements.insert_call(call, call.rows)
+    return call
+
+
+def end(
+    call: Call,
+    answer: Answer | None,
+    error: VisionError | None,
+    results: Sequence[ImageResult] = (),
+) -> None:
+    """What came of it: each image's result, in the order of the request, where Vision did it.
+
+    `answer` is kept as it came, also where it says that something is wrong. The call is metered
+    here, unless nothing was sent. In the caller's transaction, as its last step if it can be: the
+    account's month stays locked from here to the commit.
+    """
+    call.duration_ms = max(0, round((timezone.now() - call.started_at).total_seconds() * 1000))
+    # JSON has no NUL in it, and PostgreSQL's texts may have none: only garbage is changed here.
+    raw = answer.raw.decode("utf-8", "replace") if answer else ""
+    call.answer = raw.replace("\0", "\ufffd")
+    call.outcome = _outcome(error)
+    call.error = str(error) if error else ""
+    call.status = 200 if error is None else _status(answer)
+    rows = call.rows if results else []
+    for row, result in zip(rows, results, strict=True):
+        row.status, row.error, row.result = result.status, result.error, dict(result.raw)
+        row.face_count = min(len(result.persons), MAX_FACE_COUNT)
+    _judge(call, results)
+    with statements.piped():
+        steps = [metering.sent(call)] if was_sent(error) else []
+        if rows:
+            steps.append(statements.RECOGNITIONS.update(rows, RESULT))
+        run(*steps, statements.CALLS.update([call], END))
+
+
+def answered_from_store(
+    *,
+    space: Space,
+    vision: Vision,
+    meta: dict[str, Any],
+    sent: Sequence[Sent],
+    stored: Sequence[Recognition],
+    source: Source = Source.CLIENT,
+    asked_by: Sequence[User | None] = (),
+    actor: Actor | None = None,
+    key: ApiKey | None = None,
+) -> tuple[bytes, list[Recognition]]:
+    """A recognition that nothing is sent for is in the history as well: its answer and its rows.
+
+    `stored` are the answers, in the order of what would have been `sent`.
+    """
+    objects = [
+        {**old.result, "name": one.image.name} for one, old in zip(sent, stored, strict=True)
+    ]
+    raw = envelope.success({"objects": objects, "aliases_changed": False})
+    with transaction.atomic():
+        call = begin(
+            space=space,
+            vision=vision,
+            method=Method.RECOGNIZE,
+            meta=meta,
+            images=sent,
+            source=source,
+            asked_by=asked_by,
+            actor=actor,
+            key=key,
+            space_version=space.version,
+        )
+        for row, old in zip(call.rows, stored, strict=True):
+            row.status, row.result, row.face_count = old.status, old.result, old.face_count
+        call.outcome, call.status, call.duration_ms = Outcome.DONE, 200, 0
+        call.saved_count, call.image_count = len(call.rows), 0
+        call.answer = raw.decode()
+        run(
+            metering.saved(call),
+            statements.RECOGNITIONS.update(call.rows, RESULT),
+            statements.CALLS.update([call], [*END, "saved_count", "image_count"]),
+        )
+    return raw, call.rows
+
+
+def _asking(actor: Actor | None, asked_by: Sequence[User | None]) -> dict[str, Any]:
+    if actor is not None:
+        return {"actor": actor.user, "actor_text": actor.name[:200]}
+    people = {user.pk: user for user in asked_by if user is not None}
+    names = ", ".join(sorted(str(user) for user in people.values()))
+    only = next(iter(people.values())) if len(people) == 1 else None
+    return {"actor": only, "actor_text": names[:200]}
+
+
+def _row(position: int, sent: Sent) -> Recognition:
+    return Recognition(
+        position=position,
+        name=sent.image.name[:300],
+        photo=sent.photo,
+        person_id=sent.person_id,
+        sha256=sent.digest or digest_of(sent.image),
+        width=sent.width,
+        height=sent.height,
+    )
+
+
+def _judge(call: Call, results: Sequence[ImageResult]) -> None:
+    """Whether all of its images were done."""
+    failed = [result for result in results if result.status != ImageStatus.DONE]
+    if not failed:
+        return
+    if len(failed) < len(results):
+        call.outcome = Outcome.PARTIAL
+    elif any(result.status == ImageStatus.PERMANENT for result in failed):
+        call.outcome = Outcome.REJECTED
+    else:
+        call.outcome = Outcome.TEMPORARY
+    call.error = failed[0].error
+
+
+def digest_of(image: Image) -> str:
+    return hashlib.sha256(image.data).hexdigest() if image.data else ""
+
+
+def _status(answer: Answer | None) -> int | None:
+    """The envelope's, where there is one: the errors do not carry it."""
+    try:
+        status = json.loads(answer.raw)["status"] if answer else None
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return None
+    return status if type(status) is int and 0 <= status < 1000 else None
+
+
+def was_sent(error: VisionError | None) -> bool:
+    """Whether the images may have arrived; what certainly did not is nobody's to pay."""
+    if isinstance(error, VisionTemporary):
+        return error.sent
+    return not isinstance(error, VisionUnavailable)
+
+
+def _outcome(error: VisionError | None) -> Outcome:
+    match error:
+        case None:
+            return Outcome.DONE
+        case VisionTemporary():
+            return Outcome.TEMPORARY
+        case VisionUnavailable():
+            return Outcome.UNAVAILABLE
+        case VisionRejected() | VisionUnauthorized():
+            return Outcome.REJECTED
+        case _:
+            return Outcome.REJECTED

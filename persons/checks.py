@@ -1,0 +1,51 @@
+"""What a team's server must set; `manage.py check --deploy` says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+
+from persons.vision.transport import host_of
+
+
+@register(Tags.compatibility)
+def cloud_addresses(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """The cloud's settings, before anything is sent by them. No secret is repeated."""
+    found: list[CheckMessage] = []
+    if not settings.VISION_URL:
+        return found
+    names = ["VISION_URL"] + (["VISION_OAUTH_URL"] if settings.VISION_CLIENT_ID else [])
+    for name in names:
+        try:
+            host_of(getattr(settings, name))
+        except ValueError as error:
+            found.append(Error(f"{name}: {error}.", id="rollcall.E001"))
+    if settings.VISION_CLIENT_ID and not settings.VISION_CLIENT_SECRET:
+        found.append(
+            Error("VISION_CLIENT_ID is set, VISION_CLIENT_SECRET is not.", id="rollcall.E002")
+        )
+    if not settings.VISION_CLIENT_ID and not settings.VISION_TOKEN:
+        found.append(
+            Error(
+                "VISION_URL is set, but nothing to sign in with.",
+                hint="Set VISION_TOKEN, or VISION_CLIENT_ID and VISION_CLIENT_SECRET.",
+                id="rollcall.E003",
+            )
+        )
+    return found
+
+
+@register(Tags.security, deploy=True)
+def secret_key_is_shared(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    if not settings.SECRET_KEY_IS_LOCAL:
+        return []
+    return [
+        Warning(
+            "The secret key is this machine's own file.",
+            hint="Set ROLLCALL_SECRET_KEY (or ROLLCALL_SECRET_KEY_FILE) where several servers "
+            "share a database.",
+            id="rollcall.W001",
+        )
+    ]

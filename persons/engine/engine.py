@@ -1,0 +1,284 @@
+"""The embedded recogniser: the four methods of the persons API, answered in its own envelope.
+
+Source: VK Cloud Vision documentation, "Face recognition" and its OpenAPI description 1.0.3. Where
+they leave something open, the method's docstring says what is done here.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+
+from ..vision import envelope, limits
+from ..vision import meta as wire
+from ..vision.errors import VisionTemporary
+from ..vision.types import Answer, Image, ImageStatus, Method
+from .faces import Face, face_reader
+from .gallery import Gallery, Index, assign
+from .picture import BadPicture
+from .store import NewEmbedding, SpaceMoved, Store
+from .weights import Weights
+
+THRESHOLD = 0.40
+"""Cosine from which a face is a person: 0.998 of same pairs pass, 0.0002 of others (LFW style)."""
+
+ALIAS_THRESHOLD = 0.50
+"""Higher, for it compares everyone with everyone: chance has far more pairs to be wrong about."""
+
+ONE_FACE_ONLY = "face set required only one face per image"
+"""The vendor's text, for no face and for several."""
+
+SPACE_FULL = "the space is full: it holds {} faces"
+SPACE_BUSY = "the space is changing too fast, try again"
+
+_CREATE_ATTEMPTS = 100
+"""Each lost race means that somebody else's write went through: not reached in peace."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """One face of one picture and who it is. `matched`: known before, so that it may be learned."""
+
+    face: Face
+    person_id: int | None
+    similarity: float
+    matched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of one image of a `recognize`."""
+
+    name: str
+    named: tuple[_Named, ...] = ()
+    error: str = ""
+    status: ImageStatus = ImageStatus.DONE
+
+
+class Engine:
+    """A Vision backend, safe to share by threads. Holds no lock while it computes.
+
+    `threads` is what OpenCV may use inside one inference, for the whole process: 1 suits workers
+    that are processes or threads themselves, None leaves OpenCV's setting alone. `max_width` and
+    `max_height` may be raised above the API's where only Rollcall's own requests come in.
+
+    Raises WeightsError at once where a model file is missing or not the one expected.
+    """
+
+    name = "embedded"
+    max_batch = 8
+    """Below the API's 100, so that results appear as they come."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        threshold: float = THRESHOLD,
+        alias_threshold: float = ALIAS_THRESHOLD,
+        weights: Weights | None = None,
+        capacity: int = limits.FACES_PER_SPACE,
+        max_width: int = limits.MAX_WIDTH,
+        max_height: int = limits.MAX_HEIGHT,
+        threads: int | None = 1,
+    ) -> None:
+        weights = weights or Weights.default()
+        weights.check()
+        if threads is not None:
+            cv2.setNumThreads(threads)
+        self.model = str(weights)
+        self._store = store
+        self._gallery = Gallery(store)
+        self._reader = face_reader(weights)
+        self._threshold = threshold
+        self._alias_threshold = alias_threshold
+        self._capacity = capacity
+        self._max_width, self._max_height = max_width, max_height
+
+    def at(self, *, threshold: float, alias_threshold: float | None = None) -> Engine:
+        """The same engine, its models and indexes shared, with a space's own thresholds."""
+        other = copy.copy(self)
+        other._threshold = threshold
+        if alias_threshold is not None:
+            other._alias_threshold = alias_threshold
+        return other
+
+    def faces(self, data: bytes) -> list[Face]:
+        """Every face of an encoded picture, from left to right. Raises BadPicture."""
+        return self._reader.read(data, max_width=self._max_width, max_height=self._max_height)
+
+    def call(self, method: Method, meta: Mapping[str, Any], images: Sequence[Image]) -> Answer:
+        """The answer to one request; a wrong one is answered with an envelope of status 400.
+
+        Raises VisionTemporary where OpenCV gave out, for want of memory for instance; what the
+        Store raises goes through. What was written before stays, and is found when asked again.
+        """
+        try:
+            body = self._answer(wire.parse(method, meta), images)
+        except wire.BadMeta as error:
+            return Answer(envelope.failure(400, str(error)))
+        except cv2.error as error:
+            raise VisionTemporary(f"the recogniser failed: {error}") from error
+        return Answer(envelope.success(body))
+
+    def _answer(self, request: wire.Request, images: Sequence[Image]) -> dict[str, Any]:
+        match request:
+            case wire.SetRequest():
+                return self._set(request, wire.pick_images(request.names, images))
+            case wire.RecognizeRequest():
+                return self._recognize(request, wire.pick_images(request.names, images))
+            case wire.DeleteRequest():
+                return self._delete(request)
+            case wire.TruncateRequest():
+                self._store.clear(request.space)
+                return {}
+
+    def _set(self, request: wire.SetRequest, images: Sequence[Image]) -> dict[str, Any]:
+        """Adds to what the person has; the same bytes for the same person again change nothing."""
+        errors: dict[str, str] = {}
+        new: dict[str, NewEmbedding] = {}
+        for entry, image in zip(request.images, images, strict=True):
+            try:
+                faces = self.faces(image.data)
+            except BadPicture as error:
+                errors[entry.name] = str(error)
+                continue
+            if len(faces) != 1:
+                errors[entry.name] = ONE_FACE_ONLY
+                continue
+            new[entry.name] = NewEmbedding(entry.person_id, faces[0].vector, _digest(image))
+        if new:
+            added = self._store.add(request.space, list(new.values()), capacity=self._capacity)
+            for name, fitted in zip(new, added, strict=True):
+                if not fitted:
+                    errors[name] = SPACE_FULL.format(self._capacity)
+        return {
+            "objects": [
+                envelope.failed(name, errors[name]) if name in errors else envelope.done(name)
+                for name in request.names
+            ]
+        }
+
+    def _delete(self, request: wire.DeleteRequest) -> dict[str, Any]:
+        """Removes the person. Deleting someone who is not there is done, not an error."""
+        self._store.remove(request.space, [image.person_id for image in request.images])
+        return {"objects": [envelope.done(name) for name in request.names]}
+
+    def _recognize(self, request: wire.RecognizeRequest, images: Sequence[Image]) -> dict[str, Any]:
+        """Names the faces image by image, so that a person created for one is found in the next.
+
+        Searcher 0 weighs all people: a face whose best person is somebody else in the picture takes
+        its next best. Searcher 1 asks for the nearest neighbour alone: it is that person or nobody.
+        An image without a face has no `persons`. A face that is nobody has its best similarity.
+
+        `aliases` are the other people with a face within the alias threshold of one of this
+        person's; `aliases_changed` says that they changed for someone this request wrote to.
+        """
+        before = self._gallery.index(request.space)
+        outcomes = [self._recognize_one(request, image) for image in images]
+        named = [named for outcome in outcomes for named in outcome.named]
+        written = {n.person_id for n in named if n.person_id is not None and not n.matched}
+        if request.update_embedding:
+            for n in named:
+                if n.person_id is not None and n.matched:
+                    self._store.learn(request.space, n.person_id, n.face.vector)
+                    written.add(n.person_id)
+        after = self._gallery.index(request.space)
+        found = sorted({n.person_id for n in named if n.person_id is not None})
+        aliases = self._aliases(after, found)
+        return {
+            "objects": [_object(outcome, aliases) for outcome in outcomes],
+            "aliases_changed": any(
+                aliases[person_id] != old
+                for person_id, old in self._aliases(before, sorted(written)).items()
+            ),
+        }
+
+    def _recognize_one(self, request: wire.RecognizeRequest, image: Image) -> _Outcome:
+        try:
+            faces = self.faces(image.data)
+        except BadPicture as error:
+            return _Outcome(image.name, error=str(error), status=ImageStatus.PERMANENT)
+        created: dict[int, int] = {}  # position in faces: id
+        problem = ""
+        for _ in range(_CREATE_ATTEMPTS + len(faces)):
+            index = self._gallery.index(request.space)
+            named = self._name(request, index, faces, created)
+            unknown = [i for i, one in enumerate(named) if one.person_id is None]
+            if not request.create_new or not unknown or problem:
+                return _Outcome(image.name, tuple(named), problem)
+            first = unknown[0]
+            try:
+                person_id = self._gallery.create(
+                    request.space, index, faces[first].vector, _digest(image), self._capacity
+                )
+            except SpaceMoved:
+                continue
+            if person_id is None:
+                problem = SPACE_FULL.format(self._capacity)
+            else:
+                created[first] = person_id
+        return _Outcome(image.name, error=SPACE_BUSY, status=ImageStatus.TEMPORARY)
+
+    def _name(
+        self,
+        request: wire.RecognizeRequest,
+        index: Index,
+        faces: Sequence[Face],
+        created: Mapping[int, int],
+    ) -> list[_Named]:
+        """All faces of one picture; those in `created` keep the person that was made of them."""
+        others = [i for i in range(len(faces)) if i not in created]
+        matches = assign(
+            index,
+            [faces[i].vector for i in others],
+            threshold=self._threshold,
+            nearest_only=request.searcher == wire.SEARCH_NEAREST,
+            taken=created.values(),
+        )
+        named = {i: _Named(faces[i], person_id, 1.0, False) for i, person_id in created.items()}
+        for i, (match, similarity) in zip(others, matches, strict=True):
+            person_id = match.person_id if match else None
+            named[i] = _Named(faces[i], person_id, similarity, match is not None)
+        return [named[i] for i in range(len(faces))]
+
+    def _aliases(self, index: Index, person_ids: Iterable[int]) -> dict[int, tuple[int, ...]]:
+        return {i: index.aliases(i, self._alias_threshold) for i in person_ids}
+
+
+def _object(outcome: _Outcome, aliases: Mapping[int, tuple[int, ...]]) -> dict[str, Any]:
+    if outcome.status is not ImageStatus.DONE:
+        return envelope.failed(outcome.name, outcome.error, outcome.status)
+    entry = envelope.done(outcome.name)
+    if outcome.error:
+        entry["error"] = outcome.error
+    if outcome.named:
+        entry["persons"] = [
+            _person(one, () if one.person_id is None else aliases[one.person_id])
+            for one in outcome.named
+        ]
+    return entry
+
+
+def _person(named: _Named, aliases: Sequence[int]) -> dict[str, Any]:
+    face = named.face
+    person: dict[str, Any] = {
+        "tag": envelope.tag_of(named.person_id),
+        "coord": [face.box.left, face.box.top, face.box.right, face.box.bottom],
+        "confidence": round(face.score, 5),
+        "awesomeness": round(face.awesomeness, 4),
+        "similarity": round(min(max(named.similarity, 0.0), 1.0), 4),
+        "frontality": round(face.frontality, 4),
+        "visibility": round(face.visibility, 4),
+    }
+    if aliases:
+        person["aliases"] = [envelope.tag_of(person_id) for person_id in aliases]
+    return person
+
+
+def _digest(image: Image) -> str:
+    return hashlib.sha256(image.data).hexdigest()

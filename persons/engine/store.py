@@ -1,0 +1,80 @@
+"""What the embedded recogniser needs kept. It knows no database; its host gives it a Store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every embedding of one space at one version.
+
+    `vectors` is (n, 128) float32, rows of unit length; `person_ids` is (n,) int64, row by row.
+    Rows come in a fixed order (by person_id, then age), so that a search is deterministic.
+    """
+
+    version: int
+    person_ids: NDArray[np.int64]
+    vectors: Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class NewEmbedding:
+    """`vector` is (128,) float32 of unit length, `digest` the SHA-256 (hex) of its picture.
+
+    The same digest for the same person is one row, so that a repeated `set` changes nothing.
+    """
+
+    person_id: int
+    vector: Vectors
+    digest: str
+
+
+class SpaceMoved(Exception):
+    """The space changed since it was read: read it again and decide anew."""
+
+
+class Store(Protocol):
+    """Spaces of embeddings. Every write raises the space's version, in the write's transaction.
+
+    Implementations are safe to call from several threads and processes.
+    """
+
+    def version(self, space: int) -> int:
+        """The space's version now; 0 for a space never written to."""
+        ...
+
+    def load(self, space: int) -> Snapshot: ...
+
+    def add(self, space: int, embeddings: Sequence[NewEmbedding], *, capacity: int) -> list[bool]:
+        """Add all, in one transaction. False at a position where the space was full (nothing added
+        there); True where the row was added or was there already."""
+        ...
+
+    def create(
+        self, space: int, vector: Vectors, digest: str, *, if_version: int, capacity: int
+    ) -> int | None:
+        """Add a person under an id that no one in the space has or ever had.
+
+        Its id, or None if the space is full. Raises SpaceMoved when the space is not at
+        `if_version` any more: search again, somebody else may have created the face meanwhile."""
+        ...
+
+    def learn(self, space: int, person_id: int, vector: Vectors) -> bool:
+        """Fold a face into the person's one learned embedding (running mean, of unit length).
+
+        False if the person is not in the space any more."""
+        ...
+
+    def remove(self, space: int, person_ids: Sequence[int]) -> list[bool]:
+        """Delete these people's embeddings. True at a position where there was something."""
+        ...
+
+    def clear(self, space: int) -> None: ...

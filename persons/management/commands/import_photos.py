@@ -1,0 +1,97 @@
+"""A folder of photos into a gallery, as if they had been dropped on its page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from tqdm import tqdm
+
+from persons.access import Right, rights_of
+from persons.actions.galleries import create_gallery
+from persons.actions.photos import add_photo
+from persons.audit import Actor
+from persons.errors import Refused
+from persons.images import ImageRefused
+from persons.models import Gallery, Space, Team, User
+from persons.vision.limits import SPACES
+
+
+class Command(BaseCommand):
+    help = "Import every photo of FOLDER and its subfolders. Repeating it imports only what is new."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--team", required=True, metavar="SLUG")
+        parser.add_argument(
+            "--gallery", required=True, metavar="SLUG", help="Made if it is not there yet."
+        )
+        parser.add_argument(
+            "--space",
+            type=int,
+            default=0,
+            choices=SPACES,
+            metavar="N",
+            help="Space of a new gallery (default 0).",
+        )
+        parser.add_argument("--user", metavar="NAME", help="Whose uploads they are.")
+        parser.add_argument("folder", type=Path, metavar="FOLDER")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        team = Team.objects.filter(slug=options["team"]).first()
+        if team is None:
+            raise CommandError(f"There is no team “{options['team']}”.")
+        user = None
+        if options["user"]:
+            user = User.objects.filter(username=options["user"], memberships__team=team).first()
+            if user is None:
+                raise CommandError(f"“{options['user']}” is not a member of {team}.")
+            if Right.EDIT not in rights_of(user, team):
+                raise CommandError(f"“{options['user']}” may look at {team}, not upload to it.")
+        folder: Path = options["folder"]
+        if not folder.is_dir():
+            raise CommandError(f"{folder} is not a folder.")
+        actor = Actor.command("import_photos", user)
+        gallery = self._gallery(actor, team, options["gallery"], options["space"])
+        paths = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.is_file()
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        )
+        counts = {"new": 0, "already there": 0, "refused": 0}
+        with tqdm(paths, unit="file", file=sys.stderr, disable=None) as bar:
+            for path in bar:
+                outcome, reason = self._add(actor, gallery, path)
+                counts[outcome] += 1
+                if reason:
+                    bar.write(f"{path.relative_to(folder)}: {reason}", file=sys.stderr)
+        self.stdout.write(", ".join(f"{count} {word}" for word, count in counts.items()))
+
+    def _gallery(self, actor: Actor, team: Team, slug: str, number: int) -> Gallery:
+        found = Gallery.objects.filter(team=team, slug=slug).first()
+        if found is not None:
+            return found
+        space = Space.objects.get(team=team, number=number)
+        try:
+            return create_gallery(
+                actor=actor,
+                team=team,
+                name=slug.replace("-", " ").capitalize(),
+                space=space,
+                slug=slug,
+            )
+        except Refused as error:
+            raise CommandError(str(error)) from None
+
+    @staticmethod
+    def _add(actor: Actor, gallery: Gallery, path: Path) -> tuple[str, str]:
+        try:
+            with path.open("rb") as file:
+                added = add_photo(actor=actor, gallery=gallery, file=file, file_name=path.name)
+        except ImageRefused as error:
+            return "refused", str(error)
+        except OSError as error:
+            return "refused", f"It can't be read: {error.strerror}."
+        return ("new", "") if added.is_new else ("already there", "")

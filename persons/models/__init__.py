@@ -1,0 +1,66 @@
+from persons.models.audit import AuditEntry
+from persons.models.calls import Call, Recognition, Source
+from persons.models.changes import Change, ChangedFace, ChangeKind, Likeness
+from persons.models.cloud import CloudBucket, CloudCircuit, CloudToken, Meter, MonthTotal
+from persons.models.engine import EngineEmbedding, EngineSpace
+from persons.models.faces import Decision, Face, Rejection, Review
+from persons.models.galleries import Gallery, GalleryMember, Photo, PhotoState, ShareLink
+from persons.models.keys import ApiKey, KeyDay
+from persons.models.names import NameStart
+from persons.models.spaces import Enrolment, EnrolmentState, Person, Run, Space, SyncState
+from persons.models.teams import Invitation, Membership, Role, Team, User
+from persons.models.work import (
+    FaceVector,
+    Grouping,
+    JobState,
+    ReviewHold,
+    ReviewPlace,
+    SpaceJob,
+)
+
+__all__ = [
+    "ApiKey",
+    "AuditEntry",
+    "Call",
+    "Change",
+    "ChangeKind",
+    "ChangedFace",
+    "CloudBucket",
+    "CloudCircuit",
+    "CloudToken",
+    "Decision",
+    "EngineEmbedding",
+    "EngineSpace",
+    "Enrolment",
+    "EnrolmentState",
+    "Face",
+    "FaceVector",
+    "Gallery",
+    "GalleryMember",
+    "Grouping",
+    "Invitation",
+    "JobState",
+    "KeyDay",
+    "Likeness",
+    "Membership",
+    "Meter",
+    "MonthTotal",
+    "NameStart",
+    "Person",
+    "Photo",
+    "PhotoState",
+    "Recognition",
+    "Rejection",
+    "Review",
+    "ReviewHold",
+    "ReviewPlace",
+    "Role",
+    "Run",
+    "ShareLink",
+    "Source",
+    "Space",
+    "SpaceJob",
+    "SyncState",
+    "Team",
+    "User",
+]

@@ -1,0 +1,168 @@
+"""The history: every request to Vision, by anyone, with one Recognition per image."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from django.db import models
+from django.utils import timezone
+
+from persons.models.galleries import Photo
+from persons.models.keys import ApiKey
+from persons.models.spaces import Space
+from persons.models.teams import Team, User
+
+
+class Source(models.TextChoices):
+    """How it came."""
+
+    PAGE = "page", "Page"
+    WORKER = "worker", "Worker"
+    CLIENT = "client", "Client"
+    COMMAND = "command", "Command"
+
+
+class Outcome(models.TextChoices):
+    """RUNNING -> the rest. INTERRUPTED is what a sweep makes of a call whose worker died."""
+
+    RUNNING = "running", "Running"
+    DONE = "done", "Done"
+    PARTIAL = "partial", "Some images failed"
+    REJECTED = "rejected", "Rejected"
+    TEMPORARY = "temporary", "Temporary error"
+    UNAVAILABLE = "unavailable", "Unavailable"
+    INTERRUPTED = "interrupted", "Interrupted"
+
+
+class CallQuerySet(models.QuerySet["Call"]):
+    def for_list(self) -> Self:
+        return self.select_related("actor", "space").defer("answer").order_by("-pk")
+
+
+class Call(models.Model):
+    """Written before anything is sent, so that a call cut off by a crash is in the history too.
+
+    `answer` is the envelope as it came. `actor` asked for the work, also when a worker sent it.
+    """
+
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="calls")
+    space = models.ForeignKey(
+        Space,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="calls",
+        db_index=False,
+    )
+    method = models.CharField(max_length=10)
+    source = models.CharField(max_length=8, choices=Source.choices)
+    actor = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    actor_text = models.CharField(max_length=200, blank=True)
+    key = models.ForeignKey(
+        ApiKey,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="calls",
+        db_index=False,
+    )
+    address = models.GenericIPAddressField(null=True, blank=True)
+    request_id = models.CharField(max_length=36, blank=True)
+    backend = models.CharField(max_length=20)
+    model = models.CharField(max_length=200, blank=True)
+    meta = models.JSONField(default=dict)
+    question = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text="Digest of all that an image's answer depends on, but the image.",
+    )
+    image_count = models.PositiveIntegerField(default=0)
+    saved_count = models.PositiveIntegerField(
+        default=0, help_text="Images answered from what was stored."
+    )
+    cost = models.DecimalField(max_digits=12, decimal_places=4, default=0)
+    space_version = models.PositiveBigIntegerField(default=0)
+    started_at = models.DateTimeField(default=timezone.now, editable=False)
+    duration_ms = models.PositiveIntegerField(null=True, blank=True)
+    outcome = models.CharField(max_length=11, choices=Outcome.choices, default=Outcome.RUNNING)
+    status = models.PositiveSmallIntegerField(null=True, blank=True, help_text="The envelope's.")
+    error = models.TextField(blank=True)
+    answer = models.TextField(blank=True)
+
+    rows: list[Recognition]
+    """Of a call that was begun just now (`persons.calls.begin`): its recognitions, in order."""
+
+    objects = CallQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [
+            # A history has no end: whatever it is filtered by is found by index, the rare too.
+            models.Index(fields=["team", "-id"], name="call_history"),
+            models.Index(fields=["team", "method", "-id"], name="call_by_method"),
+            models.Index(fields=["team", "outcome", "-id"], name="call_by_outcome"),
+            models.Index(fields=["team", "source", "-id"], name="call_by_source"),
+            models.Index(fields=["space", "-id"], name="call_by_space"),
+            models.Index(fields=["key", "-id"], name="call_by_key"),
+            # All that the metrics add up.
+            models.Index(
+                fields=["method", "outcome", "image_count", "duration_ms"], name="call_sums"
+            ),
+            models.Index(
+                fields=["started_at"],
+                name="call_running",
+                condition=models.Q(outcome="running"),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.pk}"
+
+
+class RecognitionQuerySet(models.QuerySet["Recognition"]):
+    def for_call(self, call: Call) -> Self:
+        return self.filter(call=call).select_related("photo__gallery").order_by("position")
+
+
+class Recognition(models.Model):
+    """One image of one call: what was sent, and what came back for it.
+
+    `status` is the wire's: 0 done, 1 permanent error, 2 temporary error; None while running.
+    """
+
+    call = models.ForeignKey(Call, on_delete=models.CASCADE, related_name="recognitions")
+    position = models.PositiveSmallIntegerField()
+    name = models.CharField(max_length=300)
+    photo = models.ForeignKey(
+        Photo, null=True, blank=True, on_delete=models.SET_NULL, related_name="recognitions"
+    )
+    person_id = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Asked for, in set and delete."
+    )
+    sha256 = models.CharField(max_length=64, blank=True, help_text="Of the bytes that were sent.")
+    image = models.CharField(
+        max_length=200, blank=True, help_text="Key in the storage, where a client's is kept."
+    )
+    width = models.PositiveIntegerField(default=0)
+    height = models.PositiveIntegerField(default=0)
+    status = models.PositiveSmallIntegerField(null=True, blank=True)
+    error = models.TextField(blank=True)
+    result = models.JSONField(default=dict, blank=True)
+    face_count = models.PositiveSmallIntegerField(default=0)
+
+    objects = RecognitionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["call", "position"]
+        indexes = [
+            models.Index(
+                fields=["sha256", "-id"],
+                name="recognition_again",
+                condition=models.Q(status=0) & ~models.Q(sha256=""),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.call}"

@@ -1,0 +1,106 @@
+"""API keys: what a program shows instead of the cloud's token."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import UTC, date
+from typing import Self
+
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from persons.models.teams import Team, User
+
+PREFIX = "rck_"
+SHOWN = 12
+"""Letters of a key that stay readable, to tell keys apart: 48 of its 256 bits."""
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def usable(self) -> Self:
+        return self.filter(revoked_at=None).filter(
+            models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
+        )
+
+    def ended(self) -> Self:
+        """Revoked or expired: the rest of `usable`."""
+        return self.filter(
+            models.Q(revoked_at__isnull=False) | models.Q(expires_at__lte=timezone.now())
+        )
+
+    def for_list(self, month: date) -> Self:
+        """With its maker, `today_images` (None without a daily limit) and `month_images`."""
+        from persons.models.cloud import Meter
+
+        today = timezone.now().astimezone(UTC).date()
+        days = KeyDay.objects.filter(key=models.OuterRef("pk"), day=today)
+        meters = Meter.objects.filter(key=models.OuterRef("pk"), month=month)
+        return self.select_related("created_by").annotate(
+            today_images=models.Subquery(days.values("images")[:1]),
+            month_images=Coalesce(models.Subquery(meters.values("images")[:1]), 0),
+        )
+
+
+class ApiKey(models.Model):
+    """Shown once, kept as a hash. It is random to 256 bits, so a plain SHA-256 is enough.
+
+    `methods` and `spaces` are what it may be used for; an empty list means all.
+    """
+
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=SHOWN)
+    key_hash = models.CharField(max_length=64, unique=True)
+    methods = models.JSONField(default=list, blank=True)
+    spaces = models.JSONField(default=list, blank=True)
+    daily_images = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Images a day (UTC); empty for no limit.",
+    )
+    created_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    last_used_address = models.GenericIPAddressField(null=True, blank=True)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def is_usable(self) -> bool:
+        return not self.revoked_at and (not self.expires_at or self.expires_at > timezone.now())
+
+    @staticmethod
+    def new_key() -> str:
+        return PREFIX + secrets.token_urlsafe(32)
+
+    @staticmethod
+    def hash_key(key: str) -> str:
+        return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class KeyDay(models.Model):
+    """Images that a key sent on one day (UTC). Raised by one conditional UPDATE, so it is exact."""
+
+    key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="days")
+    day = models.DateField()
+    images = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key", "day"], name="one_key_day")]
+
+    def __str__(self) -> str:
+        return f"{self.key} on {self.day}: {self.images}"

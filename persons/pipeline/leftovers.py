@@ -1,0 +1,136 @@
+"""What a lost message, a dead worker or an old error left behind."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count, F
+from django.utils import timezone
+
+from persons.models import Call, Face, Gallery, Person, Photo, PhotoState, Run, SyncState
+from persons.models.calls import Outcome
+from persons.models.galleries import TRASH_DAYS
+from persons.pipeline.grouping import release_groupings, waiting_groupings
+from persons.pipeline.jobs import release_jobs, waiting_jobs
+from persons.pipeline.looking import begin_looks
+from persons.pipeline.people import give_up
+from persons.pipeline.retrying import MAX_INTERRUPTIONS, finish_runs
+from persons.settling import settle_merged
+
+SWEEP_LIMIT = 100
+
+COUNTED_AT_ONCE = 500
+"""People whose faces are counted in one sweep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Primary keys to ring for."""
+
+    photos: list[int]
+    spaces: list[int]
+    people: list[int]
+    jobs: list[int]
+    groupings: list[int]
+    has_spent_trash: bool = False
+
+
+def sweep() -> Left:
+    """Free the claims of dead workers, close what they left open, begin what is due, and list what
+    waits."""
+    release_claims()
+    settle_merged()
+    count_faces()
+    now = timezone.now()
+    begun = Run.objects.filter(finished_at=None, photo_count__gt=0)
+    finish_runs(begun.values_list("pk", flat=True))
+    begin_looks(now)
+    waiting = Photo.objects.filter(after__lte=now)
+    photos = waiting.filter(
+        # A moment's grace for the bell that the upload itself rang.
+        state=PhotoState.NEW,
+        uploaded_at__lt=now - timedelta(seconds=5),
+    ).order_by("pk")
+    spaces = Gallery.objects.filter(
+        pk__in=waiting.filter(state=PhotoState.QUEUED).values("gallery")
+    ).values_list("space", flat=True)
+    people = Person.objects.filter(sync_state=SyncState.QUEUED, sync_after__lte=now).order_by("pk")
+    return Left(
+        photos=list(photos.values_list("pk", flat=True)[:SWEEP_LIMIT]),
+        spaces=sorted(set(spaces)),
+        people=list(people.values_list("pk", flat=True)[:SWEEP_LIMIT]),
+        jobs=waiting_jobs(now),
+        groupings=waiting_groupings(),
+        has_spent_trash=Photo.everything.filter(
+            trashed_at__lte=now - timedelta(days=TRASH_DAYS)
+        ).exists(),
+    )
+
+
+def count_faces() -> None:
+    """Refresh `Person.face_count` of one part of all people, another one each time.
+
+    Who is locked just now is left for the next time: nobody waits for this.
+    """
+    parts = max(1, -(-Person.objects.count() // COUNTED_AT_ONCE))
+    part = int(time.time() // settings.SWEEP_SECONDS) % parts
+    people = Person.objects.alias(part=F("pk") % parts).filter(part=part)
+    faces = Face.objects.filter(person__in=people).order_by().values("person")
+    counts = dict(faces.annotate(n=Count("pk")).values_list("person", "n"))
+    stale = [pk for pk, n in people.values_list("pk", "face_count") if counts.get(pk, 0) != n]
+    if not stale:
+        return
+    with transaction.atomic():
+        free = Person.objects.select_for_update(skip_locked=True, no_key=True, of=("self",))
+        rows = list(free.filter(pk__in=stale).only("pk", "face_count").order_by("pk"))
+        for person in rows:
+            person.face_count = counts.get(person.pk, 0)
+        Person.objects.bulk_update(rows, ["face_count"], batch_size=COUNTED_AT_ONCE)
+
+
+def release_claims(*, everything: bool = False) -> int:
+    """Put work that dead workers had claimed back in its queue; how many rows.
+
+    A claim is dead when its lease is over, or always with `everything`, which is for a supervisor
+    that knows that no worker runs. A photo that killed several workers is failed, with the reason.
+    """
+    now = timezone.now()
+    until = now if everything else now - timedelta(seconds=settings.LEASE_SECONDS)
+    claimed = Photo.objects.filter(claimed_at__lte=until)
+    held = [
+        (PhotoState.PREPARING, PhotoState.NEW, "Preparing"),
+        (PhotoState.RUNNING, PhotoState.QUEUED, "Recognising"),
+    ]
+    count = 0
+    for running, waiting, what in held:
+        count += claimed.filter(state=running, interruptions__gte=MAX_INTERRUPTIONS).update(
+            state=PhotoState.FAILED,
+            claim="",
+            error=f"{what} this photo was cut off {MAX_INTERRUPTIONS + 1} times.",
+        )
+        # A supervisor's restart says nothing against the photos that were being worked on.
+        blame = 0 if everything else 1
+        count += claimed.filter(state=running).update(
+            state=waiting, claim="", after=now, interruptions=F("interruptions") + blame
+        )
+    people = Person.objects.filter(sync_state=SyncState.RUNNING, claimed_at__lte=until)
+    count += give_up(
+        people.filter(sync_attempts__gte=settings.MAX_ATTEMPTS),
+        f"Sending this person's pictures was cut off {settings.MAX_ATTEMPTS} times.",
+    )
+    count += people.update(
+        sync_state=SyncState.QUEUED,
+        claim="",
+        sync_after=now,
+        sync_attempts=F("sync_attempts") + (0 if everything else 1),
+    )
+    count += release_jobs(until, blame=not everything)
+    count += release_groupings(until, blame=0 if everything else 1)
+    Call.objects.filter(outcome=Outcome.RUNNING, started_at__lte=until).update(
+        outcome=Outcome.INTERRUPTED, error="The worker stopped before an answer was stored."
+    )
+    return count

@@ -1,0 +1,57 @@
+"""What a restore would do, before anybody says that it shall."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from persons.backends import vision_for
+from persons.models import Enrolment, EnrolmentState, Person, Space
+from persons.pipeline.manifests import Manifest
+from persons.pipeline.placing import Conflict, place
+from persons.pipeline.restoring import is_known_to, to_look_at
+from persons.pipeline.snapshots import key_of
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePreview:
+    """`to_send` pictures are set; `there` are known to Vision already; `to_look_at` photos of the
+    space are recognised once more afterwards. `too_many` is how far the space would be over."""
+
+    is_origin: bool
+    is_empty: bool
+    people: int
+    new: int
+    pictures: int
+    to_send: int
+    there: int
+    to_look_at: int
+    too_many: int
+    conflicts: Sequence[Conflict]
+
+
+def preview_restore(manifest: Manifest, space: Space) -> RestorePreview:
+    placing = place(manifest, space)
+    vision = vision_for(space)
+    moved = placing.moved
+    live = Enrolment.objects.filter(person__space=space, state__in=EnrolmentState.live())
+    known: dict[tuple[int, str], bool] = {}
+    for row in live.select_related("call", "person").only(
+        "state", "sha256", "person__person_id", "call__backend", "call__model"
+    ):
+        known[row.person.person_id, row.sha256] = is_known_to(vision, row)
+    wanted = [(moved.get(one.person, one.person), one.sha256) for one in manifest.pictures]
+    there = sum(known.get(one, False) for one in wanted)
+    more = len(set(wanted) - known.keys())
+    return RestorePreview(
+        is_origin=manifest.key == key_of(space),
+        is_empty=not Person.objects.filter(space=space).exists(),
+        people=len(manifest.people),
+        new=len(placing.new),
+        pictures=len(manifest.pictures),
+        to_send=len(wanted) - there,
+        there=there,
+        to_look_at=to_look_at(space).count(),
+        too_many=len(known) + more - Space.CAPACITY,
+        conflicts=placing.conflicts,
+    )

@@ -1,0 +1,74 @@
+"""What lay in the trash for its time is deleted: rows, and bytes that nothing else needs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.utils import timezone
+
+from persons import audit
+from persons.audit import Actor
+from persons.models import Gallery, Photo, Source, Team
+from persons.models.galleries import TRASH_DAYS
+from persons.storage import delete_folder
+
+BATCH = 100
+
+RENDITIONS = ("thumb", "medium", "large", "sent")
+
+
+def purge_trash() -> int:
+    """Delete one batch of photos whose time is over; how many.
+
+    Rows first, in one transaction with the audit entries. A crash before the files are gone leaves
+    files that nobody refers to, never a photo without its bytes.
+    """
+    spent = timezone.now() - timedelta(days=TRASH_DAYS)
+    with transaction.atomic():
+        photos = list(
+            Photo.everything.select_for_update(of=("self",), skip_locked=True)
+            .filter(trashed_at__lte=spent)
+            .select_related("gallery__team")
+            .order_by("trashed_at", "pk")[:BATCH]
+        )
+        by_gallery: dict[Gallery, list[Photo]] = defaultdict(list)
+        for photo in photos:
+            by_gallery[photo.gallery].append(photo)
+        for gallery, theirs in by_gallery.items():
+            audit.record(
+                actor=Actor(user=None, source=Source.WORKER, text="Rollcall"),
+                team=gallery.team,
+                action="photos.purge",
+                target=gallery,
+                after={
+                    "gallery": gallery.slug,
+                    "photos": len(theirs),
+                    "ids": sorted(photo.pk for photo in theirs),
+                },
+            )
+        Photo.everything.filter(pk__in=[photo.pk for photo in photos]).delete()
+    for photo in photos:
+        forget_files(photo)
+    return len(photos)
+
+
+def forget_files(photo: Photo) -> bool:
+    """Delete the bytes of a photo whose row is gone, unless another one of the team has the same.
+
+    Who adds a photo checks that its bytes are there while holding the same lock (`add_photo`), so
+    no row ever comes to rely on a file that is being deleted. Enrolled pictures are files of their
+    own and stay.
+    """
+    team = photo.gallery.team_id
+    with transaction.atomic():
+        Team.objects.select_for_update(no_key=True).get(pk=team)
+        if Photo.everything.filter(gallery__team=team, sha256=photo.sha256).exists():
+            return False
+        default_storage.delete(photo.original)
+        for what in RENDITIONS:
+            default_storage.delete(photo.key(what))
+        delete_folder(f"crops/{team}/{photo.sha256[:2]}/{photo.sha256}")
+    return True

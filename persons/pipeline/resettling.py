@@ -1,0 +1,49 @@
+"""Who everybody is, worked out anew in a whole space after its thresholds were changed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from persons.models import Gallery, Photo, Space, SpaceJob, User
+from persons.models.work import JobState
+from persons.pipeline.claims import Held
+from persons.settling import settle_photos
+
+PHOTOS_AT_ONCE = 200
+
+
+def queue_settling(space: Space, user: User | None) -> SpaceJob:
+    """To be called in the transaction that changed the thresholds. One at a time is enough.
+
+    One that is under way starts over: its worker finds its claim gone.
+    """
+    SpaceJob.objects.filter(space=space, kind=SpaceJob.Kind.SETTLE).under_way().update(
+        state=JobState.CANCELLED, claim="", finished_at=timezone.now()
+    )
+    return SpaceJob.objects.create(
+        team_id=space.team_id, space=space, kind=SpaceJob.Kind.SETTLE, requested_by=user
+    )
+
+
+def settle(held: Held) -> timedelta | None:
+    """The step of a SETTLE: photo by photo in the order of their keys; `position` is the last."""
+    job = held.job
+    galleries = list(Gallery.objects.filter(space=job.space_id).values_list("pk", flat=True))
+    photos = Photo.everything.filter(gallery__in=galleries).order_by("pk")
+    if not job.position:
+        held.renew(total=photos.count())
+    while True:
+        with transaction.atomic():
+            some = photos.filter(pk__gt=job.position).values_list("pk", flat=True)
+            pks = list(some[:PHOTOS_AT_ONCE])
+            if not pks:
+                held.finish(total=job.done, done=job.done)
+                return None
+            settle_photos(pks)
+            done = job.done + len(pks)
+            held.renew(position=pks[-1], done=done, report=held.marked(done))
+        if held.is_over:
+            return timedelta(0)

@@ -1,0 +1,115 @@
+"""A space is emptied at Vision, after its snapshot was written and read back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from persons import audit, calls, ledger
+from persons.audit import Actor
+from persons.backends import vision_for
+from persons.models import Enrolment, EnrolmentState, Person, Source, Space, SpaceJob, SyncState
+from persons.models.work import JobState
+from persons.pipeline.asking import send
+from persons.pipeline.claims import Held, JobFailed
+from persons.pipeline.manifests import SnapshotError
+from persons.pipeline.snapshots import opened
+from persons.storage import stored
+from persons.vision.errors import VisionTemporary
+from persons.vision.meta import TruncateRequest
+from persons.vision.types import Method
+
+Saved = set[tuple[int, str]]
+"""(person_id, SHA-256) of each enrolment that a snapshot holds."""
+
+
+def truncate(held: Held) -> timedelta | None:
+    """The step of a TRUNCATE. No snapshot, no truncation.
+
+    May be repeated: what was enrolled since the snapshot is no part of it, and is set again.
+    """
+    snapshot = held.job.snapshot
+    if snapshot is not None and snapshot.is_under_way:
+        return timedelta(seconds=2)
+    saved = _saved(held, snapshot)
+    space = Space.objects.select_related("team").get(pk=held.job.space_id)
+    vision = vision_for(space)
+    request = TruncateRequest(space.number)
+    held.renew()
+    call = calls.begin(
+        space=space,
+        vision=vision,
+        method=Method.TRUNCATE,
+        meta=request.as_meta(),
+        images=[],
+        source=Source.WORKER,
+        asked_by=[held.job.requested_by],
+        space_version=space.version,
+    )
+    outcome = send(vision, call, Method.TRUNCATE, request.as_meta(), [])
+    if outcome.envelope is None:
+        calls.end(call, outcome.answer, outcome.error)
+        raise outcome.error or VisionTemporary("Vision gave no answer")
+    with transaction.atomic():
+        # First the space, as everybody does who locks more than one row.
+        Space.objects.select_for_update(no_key=True).get(pk=space.pk)
+        calls.end(call, outcome.answer, None)
+        since = _enrolled_since(space, saved)
+        removed = ledger.truncated(space, but=since)
+        _set_again(space, since, held.job)
+        held.finish(total=removed, done=removed)
+        audit.record(
+            actor=Actor(held.job.requested_by, Source.WORKER),
+            team=space.team,
+            action="space.truncate",
+            target=space,
+            before={"enrolments": removed},
+            after={"snapshot": held.job.snapshot_id},
+        )
+    return None
+
+
+def _saved(held: Held, snapshot: SpaceJob | None) -> Saved:
+    """Read back whole: what stands in the way of a restore is found out before, not after."""
+    if snapshot is None or snapshot.state != JobState.DONE or not snapshot.file:
+        why = snapshot.error if snapshot is not None and snapshot.error else "It is not there."
+        raise JobFailed(f"There is no snapshot, so nothing was truncated. {why}")
+    if missing := snapshot.report.get("missing"):
+        raise JobFailed(
+            f"The files of {missing} enrolled pictures are lost, and Vision alone still knows "
+            "those faces. Nothing was truncated: remove these pictures from their people first."
+        )
+    try:
+        with stored(snapshot.file) as file, opened(file) as found:
+            found.check(lambda count: held.tell(0))
+            return {(picture.person, picture.sha256) for picture in found.manifest.pictures}
+    except FileNotFoundError:
+        raise JobFailed("The snapshot's file is gone, so nothing was truncated.") from None
+    except SnapshotError as error:
+        raise JobFailed(f"The snapshot can't be read, so nothing was truncated. {error}") from None
+
+
+def _enrolled_since(space: Space, saved: Saved) -> list[int]:
+    rows = Enrolment.objects.filter(person__space=space, state=EnrolmentState.DONE)
+    found = rows.values_list("pk", "person__person_id", "sha256")
+    return [pk for pk, person, digest in found if (person, digest) not in saved]
+
+
+def _set_again(space: Space, since: list[int], job: SpaceJob) -> None:
+    """What came in meanwhile may have been there before Vision forgot everybody, or after.
+
+    So may what a worker sends just now: its claim is taken, and its person is sent once more.
+    """
+    Enrolment.objects.filter(pk__in=since).update(state=EnrolmentState.QUEUED)
+    people = Person.objects.filter(space=space)
+    again = people.filter(sync_state=SyncState.RUNNING).values_list("pk", flat=True)
+    wanted = set(again) | set(people.filter(enrolments__in=since).values_list("pk", flat=True))
+    people.filter(pk__in=wanted).update(
+        sync_state=SyncState.QUEUED,
+        claim="",
+        sync_attempts=0,
+        sync_after=timezone.now(),
+        sync_by=job.requested_by,
+    )

@@ -1,0 +1,1 @@
+"""Our own REST API. Reads ask `access`, writes are `actions`; nothing is decided here."""

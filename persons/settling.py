@@ -1,0 +1,195 @@
+"""Who each face of a photo is, and whether it wants a human: worked out here and nowhere else.
+
+A face has up to three words on it: a human's, the engine's and a group's. Raw, they name people as
+they were when the word was given; those who were merged since stand for whom they were merged into.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+
+from django.db import transaction
+from django.db.models import Count, Q
+
+from persons.locking import locked
+from persons.models import Decision, Face, Person, Photo, Rejection, Review, Space
+
+SETTLED = ["person", "review", "review_rank", "space", "gallery"]
+
+DOUBLE_RANK = 0.9
+"""One of two faces of a photo that are said to be one person is wrong, nearly always."""
+
+AT_ONCE = 500
+"""Photos that are settled in one go."""
+
+
+@transaction.atomic(savepoint=False)
+def settle_photos(photo_pks: Iterable[int]) -> None:
+    """Work out `person`, `review` and `review_rank` of all faces of these photos, and their counts.
+
+    In the caller's transaction, which has changed something about the faces or where the photo is;
+    locks the photos, then their faces. Trashed ones too. Seven queries, however many photos.
+    """
+    wanted = Photo.everything.filter(pk__in=sorted(set(photo_pks)))
+    photos = list(locked(wanted.select_related("gallery__space")))
+    faces: dict[int, list[Face]] = defaultdict(list)
+    for face in locked(Face.everything.filter(photo__in=photos)):
+        faces[face.photo_id].append(face)
+    everybody = [face for some in faces.values() for face in some]
+    rejected = _rejected(everybody)
+    named = {pk for face in everybody for pk in raw_words(face)} | {
+        pk for some in rejected.values() for pk in some
+    }
+    roots = roots_of(named)
+    changed_faces, changed_photos = [], []
+    for photo in photos:
+        some = faces[photo.pk]
+        before = [_settled(face) for face in some]
+        for face in some:
+            face.gallery_id, face.space_id = photo.gallery_id, photo.gallery.space_id
+        _settle(some, photo.gallery.space, rejected, roots)
+        changed_faces += [
+            face for face, old in zip(some, before, strict=True) if old != _settled(face)
+        ]
+        present = [face for face in some if not face.missing]
+        counts = (len(present), sum(map(is_unknown, present)))
+        if counts != (photo.face_count, photo.unknown_count):
+            photo.face_count, photo.unknown_count = counts
+            changed_photos.append(photo)
+    Face.everything.bulk_update(changed_faces, SETTLED, batch_size=500)
+    Photo.everything.bulk_update(changed_photos, ["face_count", "unknown_count"], batch_size=500)
+
+
+def _settled(face: Face) -> tuple[object, ...]:
+    return (face.person_id, face.review, face.review_rank, face.space_id, face.gallery_id)
+
+
+def settle_person(person_pk: int) -> None:
+    """Settle what a decision left behind that was under way while somebody was merged or parted.
+
+    Faces of those who are merged into the person by now, faces that no word gives to the person any
+    more, and photos where the person is twice. In transactions of its own.
+    """
+    theirs = subtree_of(person_pk)
+    words = Q(decided_person__in=theirs) | Q(found_person__in=theirs) | Q(grouped_person__in=theirs)
+    late = Q(person__in=theirs - {person_pk}) | Q(person=person_pk) & ~words
+    photos = set(Face.everything.filter(late).values_list("photo", flat=True))
+    settle_in_turn(photos | photos_with_several(person_pk))
+
+
+def settle_merged() -> None:
+    """Faces that still are a merged person's: of a decision that was under way just then."""
+    late = Face.everything.filter(person__merged_into__isnull=False)
+    settle_in_turn(set(late.values_list("photo", flat=True)[:AT_ONCE]))
+
+
+def settle_in_turn(photo_pks: Collection[int]) -> None:
+    """Any number of photos, some at a time; in a transaction each, unless the caller has one."""
+    in_order = sorted(photo_pks)
+    for start in range(0, len(in_order), AT_ONCE):
+        with transaction.atomic():
+            settle_photos(in_order[start : start + AT_ONCE])
+
+
+def photos_with_several(person_pk: int) -> set[int]:
+    """Photos on which somebody has more than one face."""
+    counted = (
+        Face.everything.filter(person=person_pk, missing=False)
+        .order_by()
+        .values("photo")
+        .annotate(n=Count("pk"))
+        .filter(n__gt=1)
+    )
+    return set(counted.values_list("photo", flat=True))
+
+
+def is_unknown(face: Face) -> bool:
+    """Whether it waits for a name: nobody was found, and no human has said anything."""
+    return face.person_id is None and face.decision == Decision.NONE and not face.missing
+
+
+def roots_of(person_pks: Iterable[int]) -> dict[int, int]:
+    """For whom each of these people stands: themselves, or whom they were merged into, by pk."""
+    roots = {pk: pk for pk in person_pks}
+    while True:
+        merged = Person.objects.filter(pk__in=set(roots.values()), merged_into__isnull=False)
+        into = {person.pk: person.merged_into_id for person in merged.only("pk", "merged_into")}
+        if not into:
+            return roots
+        roots = {pk: into.get(root) or root for pk, root in roots.items()}
+
+
+def subtree_of(person_pk: int) -> set[int]:
+    """Somebody and all who were merged into them, directly or not, by pk."""
+    found: set[int] = set()
+    newest = {person_pk}
+    while newest:
+        found |= newest
+        merged = Person.objects.filter(merged_into__in=newest).values_list("pk", flat=True)
+        newest = set(merged) - found
+    return found
+
+
+def _settle(
+    faces: Sequence[Face],
+    space: Space,
+    rejected: dict[int, set[int]],
+    roots: dict[int, int],
+) -> None:
+    for face in faces:
+        not_them = {roots[pk] for pk in rejected.get(face.pk, ())}
+        face.person_id = _who(face, not_them, roots)
+    seen: dict[int, Face] = {}
+    for face in sorted(faces, key=_surest_first):
+        face.review, face.review_rank = _review(face, space)
+        if face.missing or face.person_id is None:
+            continue
+        if face.person_id in seen and face.decision == Decision.NONE and not face.trashed:
+            face.review, face.review_rank = Review.DOUBLE, DOUBLE_RANK
+        seen.setdefault(face.person_id, face)
+
+
+def _who(face: Face, not_them: set[int], roots: dict[int, int]) -> int | None:
+    if face.decision == Decision.NAMED:
+        return roots[face.decided_person_id] if face.decided_person_id is not None else None
+    if face.decision == Decision.IGNORED:
+        return None
+    for pk in (face.found_person_id, face.grouped_person_id):
+        if pk is not None and roots[pk] not in not_them:
+            return roots[pk]
+    return None
+
+
+def _review(face: Face, space: Space) -> tuple[Review, float]:
+    if face.missing or face.trashed or face.decision != Decision.NONE:
+        return Review.NONE, 0.0
+    if face.person_id is None:
+        # The nearer somebody came to being recognised, the likelier it is wrong that nobody was.
+        near = min(1.0, face.similarity / space.threshold) if space.threshold else 1.0
+        return Review.UNKNOWN, round(near / 2, 6)
+    if face.found_person_id is None:
+        return Review.GROUPED, 0.0
+    if face.similarity < space.confirm_threshold:
+        room = space.confirm_threshold - space.threshold
+        above = (face.similarity - space.threshold) / room if room > 0 else 1.0
+        return Review.WEAK, round(1.0 - max(0.0, min(1.0, above)) / 2, 6)
+    return Review.NONE, 0.0
+
+
+def _surest_first(face: Face) -> tuple[bool, float, int]:
+    return (face.decision == Decision.NONE, -face.similarity, face.pk)
+
+
+def raw_words(face: Face) -> set[int]:
+    """Whom a human, the engine and a group named, by pk, as they were then."""
+    pks = (face.decided_person_id, face.found_person_id, face.grouped_person_id)
+    return {pk for pk in pks if pk is not None}
+
+
+def _rejected(faces: Sequence[Face]) -> dict[int, set[int]]:
+    found: dict[int, set[int]] = defaultdict(set)
+    rows = Rejection.objects.filter(face__in=[face.pk for face in faces])
+    for face_pk, person_pk in rows.values_list("face", "person"):
+        found[face_pk].add(person_pk)
+    return found

@@ -1,0 +1,342 @@
+// The review at the speed of the hand: a key is answered by the next card at once, which is on the
+// page already; the decision goes to the server behind it, one after the other. Without this every
+// button works as a form does.
+"use strict";
+
+(() => {
+  const review = document.getElementById("review");
+  const box = document.getElementById("review-card");
+  if (!review || !box) return;
+
+  const BOUNCE = 120; // Milliseconds in which a second press was no decision about a new card.
+  const RENEW = 25_000;
+  const SWIPE = 90; // Pixels.
+  const TRIES = 3;
+
+  const action = () => new URL(window.location.href).pathname;
+  const token = () => review.querySelector("[name=csrfmiddlewaretoken]").value;
+  const hasKeyboard = () => window.matchMedia("(hover: hover)").matches;
+  const toast = (text, level) => window.rollcall.toast(text, level);
+
+  let ready = []; // Templates of the cards behind the one that is shown.
+  let chain = Promise.resolve();
+  let underWay = 0;
+  let shownAt = 0;
+  let decided = 0;
+  let startedAt = 0;
+  let names = []; // Buttons with the names that are one key away; each keeps its place.
+  const pictures = new Map();
+
+  const current = () => box.querySelector("[data-card]");
+  const field = () => box.querySelector("[role=combobox]");
+  const idOf = (template) => template.dataset.ready || template.dataset.first;
+  const cardIn = (template) => template.content.querySelector("[data-card]");
+
+  // --- Cards ---
+
+  function show(card) {
+    box.replaceChildren(card);
+    shownAt = performance.now();
+    window.htmx.process(box);
+    fillNames();
+    review.querySelector("#review-end").hidden = true;
+    // Reloading stays at this card.
+    window.history.replaceState(null, "", `${action()}?${card.dataset.start}`);
+  }
+
+  function next() {
+    const template = ready.shift();
+    if (template) show(document.importNode(cardIn(template), true));
+    else box.replaceChildren();
+    return Boolean(template);
+  }
+
+  function putBack(card) {
+    if (!card) return;
+    const template = document.createElement("template");
+    template.dataset.ready = card.dataset.card;
+    template.content.append(card.cloneNode(true));
+    ready.unshift(template);
+  }
+
+  function fetchPictures() {
+    for (const template of ready) {
+      for (const image of template.content.querySelectorAll("img")) {
+        const address = image.getAttribute("src");
+        if (pictures.has(address)) continue;
+        const picture = new Image();
+        picture.src = address;
+        pictures.set(address, picture);
+      }
+    }
+    for (const address of [...pictures.keys()].slice(0, -200)) pictures.delete(address);
+  }
+
+  // --- Names that are one key away ---
+
+  // Who has a number keeps it: new people take the places of those who are not in the list any more.
+  function learnNames(buttons) {
+    const fresh = buttons.filter((one) => !names.some((old) => old.dataset.person === one.dataset.person));
+    const stays = (old) => buttons.some((one) => one.dataset.person === old.dataset.person);
+    names = names.map((old) => (stays(old) ? old : fresh.shift())).filter(Boolean);
+    names.push(...fresh);
+  }
+
+  function namesHere() {
+    const space = current()?.dataset.space;
+    return names.filter((one) => one.dataset.space === space).slice(0, 9);
+  }
+
+  function fillNames() {
+    const group = box.querySelector("[data-recent]");
+    if (!group) return;
+    group.replaceChildren(...namesHere().map((one, at) => {
+      const button = one.cloneNode(true);
+      const key = document.createElement("kbd");
+      key.textContent = String(at + 1);
+      button.append(key);
+      return button;
+    }));
+  }
+
+  // --- Decisions ---
+
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    const isUndo = form.id === "review-done";
+    if (!isUndo && !form.matches("[data-review]")) return;
+    event.preventDefault();
+    const data = new FormData(form);
+    const { submitter } = event;
+    if (submitter?.name) {
+      if (submitter.name === "label") data.delete("label");
+      data.append(submitter.name, submitter.value);
+    }
+    if (isUndo) ask(data);
+    else decide(data);
+  });
+
+  function decide(data) {
+    const card = current();
+    if (!card) return;
+    if (data.get("do") !== "skip") countOne();
+    next();
+    enqueue(data, card);
+  }
+
+  // What needs an answer before anything can be shown: undo, and the way back.
+  function ask(data) {
+    enqueue(data, null);
+  }
+
+  function enqueue(data, card) {
+    underWay += 1;
+    chain = chain.then(() => send(data, card)).finally(() => {
+      underWay -= 1;
+      if (!underWay && !current()) finish();
+    });
+  }
+
+  async function send(data, card) {
+    const shown = current();
+    const cards = [...(shown ? [shown] : []), ...ready.map(cardIn)];
+    for (const one of cards) data.append("have", one.dataset.card);
+    data.append("behind", cards.length ? cards[cards.length - 1].dataset.at : data.get("at"));
+    const response = await post(data);
+    if (!response) {
+      putBack(shown);
+      if (card) show(card);
+      toast("The server can’t be reached. Nothing was decided about this one.", "error");
+      return;
+    }
+    const type = response.headers.get("Content-Type") || "";
+    if (response.redirected || response.headers.has("HX-Redirect") || !type.startsWith("text/html")) {
+      window.location.reload();
+      return;
+    }
+    if (!response.ok && response.status !== 422) {
+      putBack(shown);
+      if (card) show(card);
+      toast("Something went wrong on the server. Try again in a moment.", "error");
+      return;
+    }
+    take(new DOMParser().parseFromString(await response.text(), "text/html"));
+  }
+
+  // Sent again when the network fails: a decision that had arrived is only told, not taken twice.
+  async function post(data) {
+    for (let turn = 1; turn <= TRIES; turn += 1) {
+      try {
+        return await fetch(action(), { method: "POST", body: data, headers: { "HX-Request": "true" } });
+      } catch {
+        if (turn < TRIES) await new Promise((resolve) => { setTimeout(resolve, 400 * turn); });
+      }
+    }
+    return null;
+  }
+
+  function take(page) {
+    const answer = page.getElementById("review-answer");
+    if (!answer) return;
+    for (const id of ["review-count", "review-kinds", "review-done"]) {
+      const fresh = page.getElementById(id);
+      if (fresh) document.getElementById(id)?.replaceWith(document.adoptNode(fresh));
+    }
+    const recent = page.getElementById("review-recent");
+    if (recent) {
+      learnNames([...recent.children].map((one) => document.adoptNode(one)));
+      fillNames();
+    }
+    const first = answer.querySelector("template[data-first]");
+    if (first) {
+      ready = ready.filter((one) => idOf(one) !== idOf(first));
+      if (current()?.dataset.card !== idOf(first)) putBack(current());
+      show(document.importNode(cardIn(first), true));
+      if (answer.dataset.error) field()?.focus();
+    }
+    const known = new Set([current()?.dataset.card, ...ready.map(idOf)]);
+    for (const template of answer.querySelectorAll("template[data-ready]")) {
+      if (!known.has(idOf(template))) ready.push(document.adoptNode(template));
+    }
+    if (answer.dataset.error) toast(answer.dataset.error, "error");
+    if (answer.dataset.notice) toast(answer.dataset.notice, "info");
+    if (!current()) next();
+    fetchPictures();
+  }
+
+  // Nothing more comes: what the end looks like, the server knows.
+  function finish() {
+    window.location.reload();
+  }
+
+  function countOne() {
+    decided += 1;
+    const now = performance.now();
+    if (!startedAt) startedAt = now;
+    const pace = document.getElementById("review-pace");
+    const minutes = (now - startedAt) / 60_000;
+    pace.hidden = decided < 5;
+    pace.textContent = `${decided} done, ${Math.round((decided - 1) / Math.max(minutes, 1 / 60))} a minute`;
+  }
+
+  // --- Keys ---
+
+  const keyed = (name) => box.querySelector(`[data-key="${name}"]`);
+
+  function press(button) {
+    if (!button || performance.now() - shownAt < BOUNCE) return;
+    button.click();
+  }
+
+  function goBack() {
+    const data = new FormData(document.getElementById("review-done"));
+    const start = new URLSearchParams(current()?.dataset.start || "");
+    data.set("at", current()?.dataset.at || start.get("at") || "");
+    data.set("do", "back");
+    data.delete("done");
+    ask(data);
+  }
+
+  const KEYS = {
+    Enter: () => press(keyed("yes")),
+    "-": () => press(keyed("no")),
+    "−": () => press(keyed("no")),
+    Delete: () => press(keyed("ignore")),
+    ArrowRight: () => press(keyed("skip")),
+    ArrowLeft: goBack,
+    Backspace: () => review.querySelector('[data-key="undo"]')?.click(),
+    "?": () => document.getElementById("review-keys").showModal(),
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.isComposing || event.altKey) return;
+    if (document.querySelector("dialog[open]")) return;
+    const active = document.activeElement;
+    const input = field();
+    if (active !== input && active?.matches?.("input, select, textarea, summary")) return;
+    if (active === input && input.value !== "") return;
+    const isOnControl = active?.matches?.("button, a");
+    if (isOnControl && (event.key === "Enter" || event.key === " ")) return;
+    let deed = KEYS[event.key];
+    if (event.ctrlKey || event.metaKey) {
+      deed = event.key.toLowerCase() === "z" ? KEYS.Backspace : null;
+      if (!deed) return;
+    } else if (/^[1-9]$/.test(event.key)) {
+      const chip = box.querySelectorAll("[data-recent] > button")[Number(event.key) - 1];
+      deed = chip && (() => press(chip));
+    }
+    if (deed) {
+      event.preventDefault();
+      if (!event.repeat) deed();
+    } else if (active !== input && input && event.key.length === 1 && event.key !== " ") {
+      input.focus({ preventScroll: true });
+    }
+  });
+
+  // --- Swipes ---
+
+  let swipe = null;
+  box.addEventListener("pointerdown", (event) => {
+    const area = event.target.closest("[data-swipe]");
+    if (area && event.pointerType === "touch") swipe = { area, x: event.clientX, id: event.pointerId, by: 0 };
+  });
+  box.addEventListener("pointermove", (event) => {
+    if (!swipe || event.pointerId !== swipe.id) return;
+    swipe.by = event.clientX - swipe.x;
+    swipe.area.style.transform = `translateX(${swipe.by}px) rotate(${swipe.by / 60}deg)`;
+    swipe.area.classList.toggle("to-yes", swipe.by > SWIPE && Boolean(keyed("yes")));
+    swipe.area.classList.toggle("to-no", swipe.by < -SWIPE && Boolean(keyed("ignore")));
+  });
+  function endSwipe(event) {
+    if (!swipe || event.pointerId !== swipe.id) return;
+    const { area, by } = swipe;
+    swipe = null;
+    area.style.transform = "";
+    area.classList.remove("to-yes", "to-no");
+    if (event.type === "pointerup" && by > SWIPE) press(keyed("yes"));
+    if (event.type === "pointerup" && by < -SWIPE) press(keyed("ignore"));
+  }
+  box.addEventListener("pointerup", endSwipe);
+  box.addEventListener("pointercancel", endSwipe);
+
+  // --- Keeping what is on the page ---
+
+  const onPage = () => [current(), ...ready.map(cardIn)].map((card) => card?.dataset.face).filter(Boolean);
+
+  function keepForm(faces) {
+    const data = new FormData();
+    data.append("csrfmiddlewaretoken", token());
+    for (const face of faces) data.append("face", face);
+    return data;
+  }
+
+  async function renew() {
+    if (document.hidden || !onPage().length) return;
+    try {
+      const response = await fetch(review.dataset.keep, {
+        method: "POST", body: keepForm(onPage()), headers: { Accept: "application/json" },
+      });
+      if (!response.ok || response.redirected) return;
+      const { lost } = await response.json();
+      ready = ready.filter((one) => !lost.includes(Number(cardIn(one).dataset.face)));
+      if (lost.includes(Number(current()?.dataset.face))) {
+        toast("Somebody else looks at this face now. If they decide first, you will be told.", "info");
+      }
+    } catch { /* The next decision will say so. */ }
+  }
+  window.setInterval(renew, RENEW);
+  document.addEventListener("visibilitychange", renew);
+  window.addEventListener("pagehide", () => navigator.sendBeacon(review.dataset.keep, keepForm([])));
+
+  // A page that comes back out of the browser's memory is as old as when it was left.
+  window.addEventListener("pageshow", (event) => { if (event.persisted) window.location.reload(); });
+
+  ready = [...document.querySelectorAll("#review-ready > template")];
+  learnNames([...document.querySelectorAll("#review-recent > button")]);
+  if (current()) {
+    fillNames();
+    window.history.replaceState(null, "", `${action()}?${current().dataset.start}`);
+  }
+  if (hasKeyboard()) review.classList.add("has-keys");
+  fetchPictures();
+})();

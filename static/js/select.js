@@ -1,0 +1,322 @@
+// Selecting photos of the grid: by check mark, Shift, keyboard or a long press. What is selected is
+// a set of keys here, not check marks on the page: it outlives what the grid drops and loads again.
+"use strict";
+
+(() => {
+  const { grid, toast } = window.rollcall;
+  if (!grid) return;
+  const { root, keyOf, pkOf } = grid;
+  const form = document.getElementById("selection");
+  const most = Number(form?.dataset.most || 0);
+  const selected = new Set();
+  const REMEMBERED = `selection:${location.pathname}`;
+  let anchor = null;
+  let current = null;
+
+  const link = (tile) => tile?.querySelector("a");
+  const tileOf = (target) => target.closest?.("#tiles .tile") || null;
+  const tileFor = (pk) => root.querySelector(`#photo-${pk}`);
+
+  // --- What is selected ---
+
+  function paint(scope = root) {
+    for (const box of scope.querySelectorAll(".tile-check")) {
+      const isOn = selected.has(box.value);
+      if (box.checked !== isOn) box.checked = isOn;
+      box.tabIndex = -1;
+    }
+    rove(scope);
+  }
+  function told() {
+    if (!form) return;
+    form.classList.toggle("open", selected.size > 0);
+    root.classList.toggle("selecting", selected.size > 0);
+    form.querySelector("[data-role=count]").textContent = selected.size.toLocaleString("en");
+  }
+  function set(pks, isOn) {
+    let refused = false;
+    for (const pk of pks) {
+      if (!isOn) selected.delete(pk);
+      else if (selected.size < most || selected.has(pk)) selected.add(pk);
+      else refused = true;
+    }
+    if (refused) toast(`No more than ${most.toLocaleString("en")} photos can be selected at once.`, "warning");
+    paint();
+    told();
+  }
+  function clear() {
+    anchor = null;
+    set([...selected], false);
+  }
+  function toggle(tile) {
+    if (!form) return;
+    const isOn = !selected.has(pkOf(tile));
+    anchor = { pk: pkOf(tile), key: keyOf(tile), isOn, before: new Set(selected) };
+    set([pkOf(tile)], isOn);
+  }
+
+  // From the anchor to here: what is loaded is known, over what was dropped the server is asked.
+  async function extend(tile) {
+    if (!form) return;
+    if (!anchor) {
+      toggle(tile);
+      return;
+    }
+    const [top, end] = grid.isAbove(keyOf(tile), anchor.key) ? [keyOf(tile), anchor.key] : [anchor.key, keyOf(tile)];
+    const apply = (pks) => {
+      const wanted = new Set(anchor.before);
+      for (const pk of pks) anchor.isOn ? wanted.add(pk) : wanted.delete(pk);
+      for (const pk of [...selected]) if (!wanted.has(pk)) selected.delete(pk);
+      set(wanted, true);
+    };
+    if (isWhole(top, end)) {
+      apply(grid.tiles().filter((one) => !grid.isAbove(keyOf(one), top) && !grid.isAbove(end, keyOf(one))).map(pkOf));
+      return;
+    }
+    const answer = await ask({ one: top, other: end });
+    if (!answer || !anchor) return;
+    apply(answer.photos.map(String));
+    if (answer.more) toast(`Only the first ${most.toLocaleString("en")} photos of this range are selected.`, "warning");
+  }
+  function isWhole(top, end) {
+    const all = grid.sheets().filter((section) => !grid.isAbove(section.dataset.last, top) && !grid.isAbove(end, section.dataset.first));
+    const loaded = grid.tiles().map(keyOf);
+    return loaded.includes(top) && loaded.includes(end) && all.every((section) => !section.classList.contains("dropped"));
+  }
+  async function ask(place) {
+    const url = new URL(form.dataset.range, location.href);
+    url.search = new URL(grid.address(place), location.href).search;
+    try {
+      const response = await fetch(url, { headers: { Accept: "application/json" } });
+      if (!response.ok) throw new Error(String(response.status));
+      return await response.json();
+    } catch {
+      toast("The selection could not be loaded. Try again.", "error");
+      return null;
+    }
+  }
+  async function all() {
+    const answer = await ask({});
+    if (!answer) return;
+    anchor = null;
+    selected.clear();
+    set(answer.photos.map(String), true);
+    if (answer.more) toast(`The first ${most.toLocaleString("en")} photos are selected: no more go at once.`, "warning");
+  }
+
+  // --- The focus: one tile at a time is in the order of tabs ---
+
+  function rove(scope = root) {
+    if (!tileFor(current)) current = root.querySelector(".tile") && pkOf(root.querySelector(".tile"));
+    for (const tile of scope.querySelectorAll(".tile")) link(tile).tabIndex = pkOf(tile) === current ? 0 : -1;
+  }
+  function goTo(tile) {
+    if (!tile) return;
+    const old = tileFor(current);
+    if (old) link(old).tabIndex = -1;
+    current = pkOf(tile);
+    link(tile).tabIndex = 0;
+    link(tile).focus({ preventScroll: true });
+    const box = tile.getBoundingClientRect();
+    if (box.top < grid.toolbar() + 8) scrollBy(0, box.top - grid.toolbar() - 40);
+    else if (box.bottom > innerHeight - 8) scrollBy(0, box.bottom - innerHeight + 60);
+  }
+  // The tile one row up or down that is nearest to the middle of this one.
+  function across(tile, step) {
+    const from = tile.getBoundingClientRect();
+    const middle = from.left + from.width / 2;
+    const all = grid.tiles();
+    let row = null;
+    let best = null;
+    for (let i = all.indexOf(tile) + step; all[i]; i += step) {
+      const box = all[i].getBoundingClientRect();
+      if (Math.abs(box.top - from.top) < 2) continue;
+      if (row === null) row = box.top;
+      if (Math.abs(box.top - row) > 2) break;
+      const off = Math.abs(box.left + box.width / 2 - middle);
+      if (!best || off < best.off) best = { off, tile: all[i] };
+    }
+    return best?.tile;
+  }
+  function neighbour(tile, key) {
+    const all = grid.tiles();
+    const at = all.indexOf(tile);
+    switch (key) {
+      case "ArrowLeft": return all[at - 1];
+      case "ArrowRight": return all[at + 1];
+      case "ArrowUp": return across(tile, -1);
+      case "ArrowDown": return across(tile, 1);
+      default: return null;
+    }
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.altKey || event.isComposing || document.body.classList.contains("viewing")) return;
+    if (event.target.closest?.("input:not(.tile-check), select, textarea, dialog, [contenteditable], details[open]")) return;
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "a" && form) {
+      event.preventDefault();
+      all();
+      return;
+    }
+    if (event.ctrlKey || event.metaKey) return;
+    if (event.key === "Escape" && selected.size) {
+      event.preventDefault();
+      clear();
+      return;
+    }
+    const tile = tileOf(event.target);
+    if (event.key === "Delete" && form) {
+      const button = form.querySelector("[data-select=trash]");
+      if (!button || (!selected.size && !tile)) return;
+      event.preventDefault();
+      if (!selected.size) set([pkOf(tile)], true);
+      button.click();
+      return;
+    }
+    if (!tile) {
+      // The first arrow goes to what is on the screen.
+      const isArrow = event.key.startsWith("Arrow") && (event.target === document.body || event.target.id === "main");
+      if (isArrow && event.key !== "ArrowUp" && root.contains(document.activeElement) === false && event.key === "ArrowRight") {
+        event.preventDefault();
+        goTo(grid.tiles().find((one) => one.getBoundingClientRect().top >= grid.toolbar()));
+      }
+      return;
+    }
+    if (event.key.startsWith("Arrow")) {
+      event.preventDefault();
+      const next = neighbour(tile, event.key);
+      if (!next) return;
+      if (event.shiftKey && form) {
+        if (!anchor) anchor = { pk: pkOf(tile), key: keyOf(tile), isOn: true, before: new Set(selected) };
+        goTo(next);
+        extend(next);
+      } else goTo(next);
+    } else if (event.key === " " || event.key.toLowerCase() === "x") {
+      event.preventDefault();
+      if (event.shiftKey && anchor) extend(tile);
+      else toggle(tile);
+    } else if (event.key === "Home" || event.key === "End") {
+      const all = grid.tiles();
+      event.preventDefault();
+      goTo(event.key === "Home" ? all[0] : all[all.length - 1]);
+    }
+  });
+  root.addEventListener("focusin", (event) => {
+    const tile = tileOf(event.target);
+    if (!tile || pkOf(tile) === current) return;
+    const old = tileFor(current);
+    if (old) link(old).tabIndex = -1;
+    current = pkOf(tile);
+    link(tile).tabIndex = 0;
+  });
+
+  // --- Mouse and touch ---
+
+  root.addEventListener("click", (event) => {
+    const tile = tileOf(event.target);
+    if (!tile || !form) return;
+    const isMark = event.target.matches(".tile-check");
+    if (pressed) {
+      pressed = false;
+      event.preventDefault();
+      return;
+    }
+    if (event.shiftKey && (anchor || isMark || selected.size)) {
+      event.preventDefault();
+      // The browser undoes its own tick after a click that was prevented.
+      const late = () => { extend(tile); paint(); };
+      isMark ? setTimeout(late) : late();
+      return;
+    }
+    if (isMark) {
+      toggle(tile);
+    } else if (selected.size && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      toggle(tile);
+    }
+  });
+  // Shift and a click would else select text.
+  root.addEventListener("mousedown", (event) => {
+    if (event.shiftKey && tileOf(event.target)) event.preventDefault();
+  });
+
+  let pressing = 0;
+  let pressed = false;
+  root.addEventListener("pointerdown", (event) => {
+    pressed = false;
+    const tile = tileOf(event.target);
+    if (event.pointerType !== "touch" || !tile || !form || event.target.matches(".tile-check")) return;
+    clearTimeout(pressing);
+    pressing = setTimeout(() => {
+      pressed = true;
+      navigator.vibrate?.(12);
+      toggle(tile);
+    }, 430);
+  });
+  for (const name of ["pointerup", "pointercancel", "pointermove"]) {
+    root.addEventListener(name, (event) => {
+      if (name !== "pointermove" || Math.abs(event.movementX) + Math.abs(event.movementY) > 6) clearTimeout(pressing);
+    });
+  }
+  root.addEventListener("contextmenu", (event) => {
+    if (pressed || (event.pointerType === "touch" && tileOf(event.target))) event.preventDefault();
+  });
+
+  // --- The bar ---
+
+  form?.addEventListener("formdata", (event) => {
+    event.formData.delete("photo");
+    for (const pk of selected) event.formData.append("photo", pk);
+  });
+  form?.addEventListener("submit", (event) => {
+    if (!selected.size) {
+      event.preventDefault();
+      return;
+    }
+    for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+    const button = event.submitter;
+    if (button && !("stays" in button.dataset)) {
+      sessionStorage.removeItem(REMEMBERED);
+      leaving = true;
+    } else toast("The download begins as soon as the first photo is packed.", "info");
+  });
+  let leaving = false;
+  document.addEventListener("click", (event) => {
+    const what = event.target.closest?.("#selection [data-select]")?.dataset.select;
+    if (what === "none") clear();
+    else if (what === "all") all();
+    const asking = event.target.closest?.("#selection [data-ask]");
+    const dialog = asking && document.getElementById(`ask-${asking.dataset.ask}`);
+    if (!dialog) return;
+    event.preventDefault();
+    const photos = selected.size === 1 ? "1 photo" : `${selected.size.toLocaleString("en")} photos`;
+    for (const words of dialog.querySelectorAll("[data-role=photos]")) words.textContent = photos;
+    dialog.showModal();
+    if (asking.dataset.ask === "recognise") estimate(dialog.querySelector("[data-role=words]"));
+  });
+  async function estimate(words) {
+    words.textContent = "";
+    try {
+      const response = await fetch(`${form.dataset.estimate}?photos=${selected.size}`);
+      if (response.ok) words.textContent = await response.text();
+    } catch {
+      // Then it is asked without a number.
+    }
+  }
+
+  // --- Back from a photo ---
+
+  addEventListener("pagehide", () => {
+    if (leaving || !selected.size) sessionStorage.removeItem(REMEMBERED);
+    else sessionStorage.setItem(REMEMBERED, [...selected].join(","));
+  });
+  const [way] = performance.getEntriesByType("navigation");
+  const kept = sessionStorage.getItem(REMEMBERED);
+  if (form && kept && (way?.type === "back_forward" || way?.type === "reload")) set(kept.split(","), true);
+  sessionStorage.removeItem(REMEMBERED);
+  document.addEventListener("grid:shown", (event) => paint(event.detail));
+  paint();
+  told();
+
+  window.rollcall.selection = { has: (pk) => selected.has(pk), size: () => selected.size, forget: (pk) => set([pk], false), goTo };
+})();

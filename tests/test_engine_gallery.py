@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from persons.engine.gallery import Gallery, Index, Match, assign
+from persons.engine.memory import MemoryStore
+from persons.engine.store import NewEmbedding, Snapshot, Vectors
+
+
+def units(count: int, seed: int = 0) -> Vectors:
+    rows = np.random.default_rng(seed).standard_normal((count, 128)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+def index_of(*rows: tuple[int, Vectors]) -> Index:
+    ids = np.array([person_id for person_id, _ in rows], np.int64)
+    return Index(Snapshot(1, ids, np.array([vector for _, vector in rows], np.float32)))
+
+
+def near(vector: Vectors, cosine: float, seed: int = 99) -> Vectors:
+    """A unit vector at that cosine from `vector`."""
+    other = units(1, seed)[0]
+    other -= (other @ vector) * vector
+    other /= np.linalg.norm(other)
+    return np.asarray(cosine * vector + np.sqrt(1 - cosine**2) * other, np.float32)
+
+
+@pytest.mark.parametrize("people", [1, 7, 300])
+def test_searching_finds_what_comparing_one_by_one_finds(people: int) -> None:
+    ids = np.sort(np.random.default_rng(1).integers(1, people + 1, 300))
+    vectors, queries = units(300), units(40, seed=5)
+    found = Index(Snapshot(1, ids, vectors)).search(queries, limit=3)
+    for query, matches in zip(queries, found, strict=True):
+        best: dict[int, float] = {}
+        for person_id, vector in zip(ids.tolist(), vectors, strict=True):
+            best[person_id] = max(best.get(person_id, -1.0), float(vector @ query))
+        expected = sorted(best.items(), key=lambda item: -item[1])[:3]
+        assert [match.person_id for match in matches] == [person_id for person_id, _ in expected]
+        assert [match.similarity for match in matches] == pytest.approx(
+            [similarity for _, similarity in expected], abs=1e-5
+        )
+
+
+def test_an_empty_space_matches_nobody() -> None:
+    empty = Index(Snapshot(0, np.empty(0, np.int64), np.empty((0, 128), np.float32)))
+    assert empty.search(units(2), 5) == [[], []]
+    assert empty.aliases(1, 0.5) == ()
+    assert assign(empty, list(units(2)), threshold=0.4) == [(None, 0.0), (None, 0.0)]
+
+
+def test_of_equal_people_the_lower_id_comes_first() -> None:
+    same = units(1)[0]
+    rows = [(person_id, same) for person_id in range(1, 1001)]
+    (matches,) = index_of(*rows).search(same[np.newaxis], limit=3)
+    assert [match.person_id for match in matches] == [1, 2, 3]
+
+
+def test_nobody_is_twice_in_one_picture() -> None:
+    face = units(1)[0]
+    better, worse = near(face, 0.9), near(face, 0.7)
+    outcomes = assign(index_of((1, face)), [worse, better], threshold=0.4)
+    assert outcomes[0][0] is None
+    match, similarity = outcomes[1]
+    assert match == Match(1, similarity)
+    assert similarity == pytest.approx(0.9, abs=1e-4)
+
+
+def test_a_face_that_loses_its_person_takes_its_next() -> None:
+    face = units(1)[0]
+    people = index_of((1, face), (2, near(face, 0.8, seed=4)))
+    first, second = assign(people, [face, face], threshold=0.4)
+    assert first[0] == Match(1, 1.0)
+    assert second[0] is not None
+    assert second[0].person_id == 2
+    assert second[1] == pytest.approx(0.8, abs=1e-4)
+
+
+def test_the_nearest_neighbour_search_takes_no_next() -> None:
+    face = units(1)[0]
+    people = index_of((1, face), (2, near(face, 0.8, seed=4)))
+    first, second = assign(people, [face, face], threshold=0.4, nearest_only=True)
+    assert first[0] == Match(1, 1.0)
+    assert second == (None, 0.0)
+
+
+def test_a_face_below_the_threshold_is_nobody_but_tells_its_similarity() -> None:
+    face = units(1)[0]
+    ((match, similarity),) = assign(index_of((1, near(face, 0.39))), [face], threshold=0.4)
+    assert match is None
+    assert similarity == pytest.approx(0.39, abs=1e-4)
+    ((match, _),) = assign(index_of((1, near(face, 0.41))), [face], threshold=0.4)
+    assert match is not None
+
+
+def test_people_already_in_the_picture_are_passed_over() -> None:
+    face = units(1)[0]
+    ((match, similarity),) = assign(index_of((1, face)), [face], threshold=0.4, taken=[1])
+    assert (match, similarity) == (None, 0.0)
+
+
+def test_aliases_are_the_others_within_the_threshold_nearest_first() -> None:
+    face = units(1)[0]
+    people = index_of(
+        (1, face),
+        (1, near(face, 0.9)),
+        (2, near(face, 0.6, 5)),
+        (3, near(face, 0.7, 6)),
+        (4, units(1, 8)[0]),
+    )
+    assert people.aliases(1, 0.5) == (3, 2)
+    assert people.aliases(1, 0.65) == (3,)
+    assert people.aliases(4, 0.5) == ()
+    assert people.aliases(77, 0.5) == ()
+
+
+def test_an_index_grown_by_one_person_is_like_one_read_anew() -> None:
+    rows = units(4)
+    grown = index_of((1, rows[0]), (3, rows[1]), (3, rows[2])).with_person(2, 2, rows[3])
+    anew = index_of((1, rows[0]), (2, rows[3]), (3, rows[1]), (3, rows[2]))
+    assert grown.version == 2
+    assert np.array_equal(grown.person_ids, anew.person_ids)
+    assert np.array_equal(grown.scores(units(3, 7)), anew.scores(units(3, 7)))
+
+
+class CountingStore(MemoryStore):
+    loads = 0
+
+    def load(self, space: int) -> Snapshot:
+        self.loads += 1
+        return super().load(space)
+
+
+def test_a_space_is_read_again_only_when_its_version_moved() -> None:
+    store = CountingStore()
+    gallery = Gallery(store)
+    assert gallery.index(5) is gallery.index(5)
+    assert store.loads == 1
+    store.add(5, [NewEmbedding(1, units(1)[0], "0")], capacity=9)
+    assert gallery.index(5).person_ids.tolist() == [1]
+    assert store.loads == 2
+
+
+def test_creating_a_person_does_not_read_the_space_again() -> None:
+    store = CountingStore()
+    gallery = Gallery(store)
+    for vector in units(5):
+        gallery.create(5, gallery.index(5), vector, "0", 99)
+    assert store.loads == 1
+    assert gallery.index(5).person_ids.tolist() == [1, 2, 3, 4, 5]
+
+
+class BusyStore(CountingStore):
+    """Somebody else enrols right after each creation."""
+
+    def create(self, space: int, vector: Vectors, digest: str, **more: int) -> int | None:
+        person_id = super().create(space, vector, digest, **more)
+        self.add(space, [NewEmbedding(50, units(1, 50)[0], "x")], capacity=99)
+        return person_id
+
+
+def test_creating_a_person_does_not_hide_what_others_enrolled_meanwhile() -> None:
+    gallery = Gallery(BusyStore())
+    gallery.create(5, gallery.index(5), units(1)[0], "0", 99)
+    assert gallery.index(5).person_ids.tolist() == [1, 50]

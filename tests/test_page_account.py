@@ -1,0 +1,230 @@
+"""Signing in and out, where one lands, and what every response carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from pytest_django import Settings
+
+from dashboard.middleware import FORM_BYTES, client_address
+from dashboard.pages import account
+from persons.models import Membership, Role, Team, User
+from tests.factories import PASSWORD, TeamFactory, UserFactory
+
+SignIn = Callable[[User], Client]
+LOGIN = "/login/"
+
+
+def enter(client: Client, name: str, password: str = PASSWORD, **more: Any) -> Any:
+    return client.post(LOGIN, {"username": name, "password": password, **more})
+
+
+# --- Signing in ---
+
+
+def test_the_right_password_signs_in_and_leads_to_the_team(alice: User, client: Client) -> None:
+    response = enter(client, "alice")
+    assert response.status_code == 302
+    home = client.get(response["Location"])
+    assert home.status_code == 302
+    assert home["Location"] == reverse("overview", args=["trip"])
+
+
+def test_signing_in_leads_back_to_the_page_that_was_asked_for(alice: User, client: Client) -> None:
+    asked = reverse("galleries", args=["trip"])
+    to_login = client.get(asked)
+    assert to_login["Location"] == f"{LOGIN}?next={asked}"
+    assert enter(client, "alice", next=asked)["Location"] == asked
+
+
+@pytest.mark.parametrize("next", ["https://evil.example/", "//evil.example/", "javascript:x"])
+def test_signing_in_never_leads_to_another_site(alice: User, client: Client, next: str) -> None:
+    assert enter(client, "alice", next=next)["Location"] == "/"
+
+
+def test_a_wrong_password_says_so_and_keeps_the_name(alice: User, client: Client) -> None:
+    response = enter(client, "alice", "wrong")
+    assert response.status_code == 422
+    assert "do not fit together" in response.text
+    assert 'value="alice"' in response.text
+    assert "sessionid" not in client.cookies
+
+
+def test_an_unknown_name_says_the_same_as_a_wrong_password(alice: User, client: Client) -> None:
+    known, unknown = enter(client, "alice", "wrong"), enter(client, "nobody", "wrong")
+    assert unknown.status_code == known.status_code
+    assert "do not fit together" in unknown.text
+
+
+def test_guessing_is_paused_even_for_the_right_password(alice: User, client: Client) -> None:
+    for _ in range(account.TRIES):
+        assert enter(client, "alice", "wrong").status_code == 422
+    response = enter(client, "alice")
+    assert response.status_code == 429
+    assert "Too many tries" in response.text
+
+
+def test_a_pause_for_one_name_is_none_for_another(alice: User, bob: User, client: Client) -> None:
+    for _ in range(account.TRIES):
+        enter(client, "alice", "wrong")
+    assert enter(client, "bob").status_code == 302
+
+
+def test_signing_in_starts_the_count_of_tries_anew(alice: User, client: Client) -> None:
+    for _ in range(account.TRIES - 1):
+        enter(client, "alice", "wrong")
+    assert enter(client, "alice").status_code == 302
+    client.logout()
+    assert enter(client, "alice", "wrong").status_code == 422
+    assert enter(client, "alice").status_code == 302
+
+
+def test_who_is_signed_in_is_not_asked_again(alice: User, sign_in: SignIn) -> None:
+    assert sign_in(alice).get(LOGIN).status_code == 302
+
+
+def test_the_form_may_not_come_from_elsewhere(alice: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    response = enter(client, "alice")
+    assert response.status_code == 403
+    assert "Try that once more" in response.text
+
+
+# --- Signing out ---
+
+
+def test_signing_out_takes_a_post_and_drops_the_photos_the_browser_kept(
+    alice: User, sign_in: SignIn
+) -> None:
+    client = sign_in(alice)
+    assert client.get("/logout/").status_code == 405
+    response = client.post("/logout/")
+    assert response.status_code == 302
+    assert response["Clear-Site-Data"] == '"cache"'
+    assert client.get("/")["Location"] == f"{LOGIN}?next=/"
+
+
+# --- Home ---
+
+
+def test_home_asks_strangers_to_sign_in(db: None, client: Client) -> None:
+    assert client.get("/")["Location"] == f"{LOGIN}?next=/"
+
+
+def test_home_offers_a_choice_between_several_teams(alice: User, sign_in: SignIn) -> None:
+    other = TeamFactory.create(name="Club")
+    Membership.objects.create(team=other, user=alice, role=Role.VIEWER)
+    page = sign_in(alice).get("/").text
+    assert reverse("overview", args=["trip"]) in page
+    assert reverse("overview", args=["club"]) in page
+
+
+def test_home_tells_who_is_in_no_team_what_to_do(db: None, sign_in: SignIn) -> None:
+    page = sign_in(UserFactory.create()).get("/")
+    assert page.status_code == 200
+    assert "You are in no team yet" in page.text
+
+
+def test_home_takes_no_post(alice: User, sign_in: SignIn) -> None:
+    assert sign_in(alice).post("/").status_code == 405
+
+
+# --- The frame ---
+
+
+def test_the_frame_costs_two_queries_and_shows_what_the_role_may(
+    team: Team, audrey: User, sign_in: SignIn
+) -> None:
+    page = sign_in(audrey).get(reverse("overview", args=["trip"])).text
+    assert reverse("history", args=["trip"]) in page
+    assert reverse("galleries", args=["trip"]) not in page
+
+
+def test_a_page_that_is_not_there_says_so_inside_the_frame(alice: User, sign_in: SignIn) -> None:
+    response = sign_in(alice).get("/t/trip/photos/999/")
+    assert response.status_code == 404
+    assert "This page is not here" in response.text
+    assert reverse("galleries", args=["trip"]) in response.text
+
+
+def test_a_stranger_s_page_that_is_not_there_tells_nothing_of_the_team(
+    team: Team, charlie: User, sign_in: SignIn
+) -> None:
+    response = sign_in(charlie).get("/t/trip/")
+    assert response.status_code == 404
+    assert "Trip" not in response.text
+
+
+def test_the_page_of_a_broken_server_needs_no_database(client: Client, db: None) -> None:
+    from django.views.defaults import server_error
+
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        response = server_error(RequestFactory().get("/"))
+    assert response.status_code == 500
+    assert "Something broke" in response.content.decode()
+    assert not queries.captured_queries
+
+
+# --- What every response carries ---
+
+
+def test_pages_allow_no_inline_script_or_style_and_are_not_kept(db: None, client: Client) -> None:
+    response = client.get(LOGIN)
+    policy = response["Content-Security-Policy"]
+    assert "script-src 'self';" in policy
+    assert "style-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert response["Referrer-Policy"] == "same-origin"
+    assert "no-store" in response["Cache-Control"]
+    assert "style=" not in response.text
+    assert "<script>" not in response.text
+
+
+def test_every_response_has_an_id_of_its_own(db: None, client: Client) -> None:
+    one, two = (client.get(LOGIN)["X-Request-ID"] for _ in range(2))
+    assert len(one) == len(two) == 32
+    assert one != two
+
+
+def test_a_form_that_is_far_too_long_is_refused_before_it_is_read(
+    alice: User, sign_in: SignIn
+) -> None:
+    response = sign_in(alice).post(
+        reverse("new_gallery", args=["trip"]),
+        data=b"name=x",
+        content_type="application/x-www-form-urlencoded",
+        headers={"Content-Length": str(FORM_BYTES + 1)},
+    )
+    assert response.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "direct", "address"),
+    [
+        (0, "6.6.6.6", "10.0.0.1", "10.0.0.1"),
+        (1, "6.6.6.6, 8.8.8.8", "10.0.0.1", "8.8.8.8"),
+        (2, "6.6.6.6, 8.8.8.8, 10.0.0.2", "10.0.0.1", "8.8.8.8"),
+        (2, "8.8.8.8", "10.0.0.1", "10.0.0.1"),
+        (1, "", "10.0.0.1", "10.0.0.1"),
+        (1, "not an address", "10.0.0.1", "10.0.0.1"),
+        (1, "[2001:db8::1]:4711", "10.0.0.1", "2001:db8::1"),
+        (1, "8.8.8.8:4711", "10.0.0.1", "8.8.8.8"),
+        (0, "", "", None),
+    ],
+)
+def test_the_client_s_address_is_the_last_one_that_a_proxy_of_ours_wrote(
+    settings: Settings, proxies: int, forwarded: str, direct: str, address: str | None
+) -> None:
+    settings.TRUSTED_PROXIES = proxies
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+    request = RequestFactory().get("/", headers=headers, REMOTE_ADDR=direct)
+    assert client_address(request) == address

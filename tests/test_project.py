@@ -1,0 +1,118 @@
+"""The project's own rules, and the ways in: checks, migrations, imports, hooks, make."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+from tests.processes import ROOT, child_environment
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.mark.django_db
+def test_migrations_say_what_the_models_say() -> None:
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+def test_imports_point_one_way() -> None:
+    result = run(str(BIN / "lint-imports"), "--no-cache", "--no-logo")
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_import_contracts_notice_a_broken_one(tmp_path: Path) -> None:
+    for name in ("dashboard", "persons"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / "persons" / "vision" / "limits.py").open("a") as file:
+        file.write("\nfrom django.db import models\n")
+    with (tmp_path / "persons" / "models" / "teams.py").open("a") as file:
+        file.write("\nimport persons.actions.teams\n")
+    result = run(str(BIN / "lint-imports"), "--no-cache", "--no-logo", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "Imports point one way BROKEN" in result.stdout
+    assert "The wire and the recogniser know no Django BROKEN" in result.stdout
+
+
+def test_the_hooks_configuration_is_valid_and_its_tools_are_here() -> None:
+    result = run(str(BIN / "pre-commit"), "validate-config", ".pre-commit-config.yaml")
+    assert result.returncode == 0, result.stdout + result.stderr
+    words = (ROOT / ".pre-commit-config.yaml").read_text().split()
+    tools = {Path(word).name for word in words if word.startswith(".venv/bin/")}
+    assert tools >= {"ruff", "mypy", "lint-imports"}
+    assert all((BIN / tool).exists() for tool in tools)
+
+
+def test_a_well_set_server_passes_the_deployment_checks(tmp_path: Path) -> None:
+    result = manage(
+        *("check", "--deploy", "--fail-level", "WARNING"),
+        ROLLCALL_DATA=str(tmp_path),
+        ROLLCALL_SECRET_KEY="mQ7zPf2LxT9vB4nKc8RwYd3HsGj6AuEe5NbVi1XoZk0pWqJtMy",
+        ROLLCALL_HTTPS="1",
+        ROLLCALL_HOSTS="rollcall.example.org",
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_badly_set_server_is_told_what_is_missing(tmp_path: Path) -> None:
+    result = manage("check", "--deploy", "--fail-level", "WARNING", ROLLCALL_DATA=str(tmp_path))
+    assert result.returncode == 1
+    assert "rollcall.W001" in result.stderr  # its secret key is a file of this machine
+    assert "SECURE_SSL_REDIRECT" in result.stderr
+
+
+def test_a_wrong_setting_names_the_variable_and_what_was_expected(tmp_path: Path) -> None:
+    result = manage("check", ROLLCALL_DATA=str(tmp_path), ROLLCALL_SWEEP_SECONDS="often")
+    assert result.returncode != 0
+    assert "ROLLCALL_SWEEP_SECONDS must be a whole number." in result.stderr
+
+
+def test_make_says_which_python_it_needs(tmp_path: Path) -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is not there")
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("sh", "touch", "env"):
+        (tools / tool).symlink_to(shutil.which(tool) or tool)
+    old = tools / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")  # what 3.10 answers when it is asked whether it is new
+    old.chmod(0o755)
+    result = subprocess.run(
+        [make, ".venv/.run"],
+        cwd=tmp_path,
+        env={"PATH": str(tools)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "Rollcall needs Python 3.11 or newer" in result.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def run(
+    *command: str, cwd: Path = ROOT, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=child_environment(**env or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def manage(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, "manage.py", *arguments, env=env)

@@ -1,0 +1,54 @@
+"""Celery as it is in service: real processes, a real broker, the test's own database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from persons.models import Photo, PhotoState
+from tests import factories
+from tests.processes import CeleryProcess, wait_until
+
+pytestmark = pytest.mark.processes
+
+
+def left_behind() -> Photo:
+    """An upload whose bell was lost: nobody has been told of it."""
+    return factories.PhotoFactory.create(
+        with_file=True,
+        width=320,
+        height=240,
+        state=PhotoState.NEW,
+        uploaded_at=timezone.now() - timedelta(minutes=1),
+    )
+
+
+def is_done(photo: Photo) -> bool:
+    photo.refresh_from_db()
+    assert photo.state != PhotoState.FAILED, photo.error
+    return bool(photo.state == PhotoState.DONE)
+
+
+def test_beat_and_a_worker_find_what_was_left_behind(
+    real_worker: Callable[..., CeleryProcess],
+) -> None:
+    photo = left_behind()
+    real_worker(beat=True, ROLLCALL_SWEEP_SECONDS="1")
+    wait_until(lambda: is_done(photo), seconds=30, what="the photo to be recognised")
+    assert photo.recognised_at is not None
+
+
+def test_what_was_asked_for_while_no_worker_ran_is_done_by_the_next_one(
+    real_worker: Callable[..., CeleryProcess],
+) -> None:
+    worker = real_worker()
+    worker.kill()
+    photo = left_behind()
+    from persons import tasks
+
+    tasks.prepare_photo.delay(photo.pk)
+    worker.start()
+    wait_until(lambda: is_done(photo), seconds=30, what="the photo to be recognised")
