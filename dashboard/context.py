@@ -8,7 +8,7 @@ from functools import cached_property
 from django.http import HttpRequest
 from django.urls import reverse
 
-from persons.access import RIGHTS, Right, galleries_seen_by
+from persons.access import RIGHTS, Right, galleries_seen_by, memberships_of
 from persons.models import Face, Membership, Role, Team
 
 SECTIONS = {
@@ -39,7 +39,7 @@ class NavItem:
 
 
 class Shell:
-    """Asks the database for nothing until a template does: two queries for a whole page.
+    """Asks the database for nothing until a template does: one query for a whole page.
 
     `team` is None outside a team, and for a stranger to it.
     """
@@ -50,11 +50,7 @@ class Shell:
     @cached_property
     def _memberships(self) -> list[Membership]:
         user = getattr(self._request, "user", None)
-        if user is None or not user.is_authenticated:
-            return []
-        return list(
-            Membership.objects.filter(user=user).select_related("team").order_by("team__name")
-        )
+        return [] if user is None else memberships_of(user)
 
     @cached_property
     def _membership(self) -> Membership | None:

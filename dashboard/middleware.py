@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django_htmx.middleware import HtmxDetails
 
+from persons.access import asking_once
 from persons.models import User
 from persons.vision.tokens import Secret
 
@@ -91,7 +92,8 @@ class RequestContextMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         request.id = uuid.uuid4().hex  # type: ignore[attr-defined]
         request.address = client_address(request)  # type: ignore[attr-defined]
-        response = self.get_response(request)
+        with asking_once():
+            response = self.get_response(request)
         docs = request.path.startswith("/rest/docs/")
         response.headers.setdefault("X-Request-ID", request.id)  # type: ignore[attr-defined]
         response.headers.setdefault("Content-Security-Policy", DOCS_POLICY if docs else PAGE_POLICY)

@@ -12,7 +12,9 @@ People are the team's, so their names are seen by all of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -65,6 +67,32 @@ RIGHTS: dict[str, frozenset[Right]] = {
     Role.VIEWER: frozenset({Right.RECORDS, Right.GALLERIES}),
     Role.AUDITOR: frozenset({Right.RECORDS}),
 }
+
+
+_known: ContextVar[dict[int, list[Membership]] | None] = ContextVar("known", default=None)
+
+
+@contextmanager
+def asking_once() -> Iterator[None]:
+    """Within it, the database is asked once which teams somebody is in: for one request."""
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def memberships_of(user: Asker) -> list[Membership]:
+    """With their teams, by the teams' names. None for a stranger."""
+    if user.pk is None:
+        return []
+    known = _known.get()
+    if known is not None and user.pk in known:
+        return known[user.pk]
+    found = list(Membership.objects.filter(user=user).select_related("team").order_by("team__name"))
+    if known is not None:
+        known[user.pk] = found
+    return found
 
 
 def rights_of(user: Asker, team: Team) -> frozenset[Right]:
@@ -365,9 +393,7 @@ def audit_for(user: Asker, team: str) -> QuerySet[AuditEntry]:
 
 
 def _membership(user: Asker, slug: str) -> Membership | None:
-    if not user.is_authenticated:
-        return None
-    return Membership.objects.select_related("team").filter(user=user, team__slug=slug).first()
+    return next((one for one in memberships_of(user) if one.team.slug == slug), None)
 
 
 def _member_of_galleries(user: Asker, team: str, *, write: bool = False) -> Membership:

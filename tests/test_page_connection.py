@@ -257,7 +257,7 @@ def test_the_page_asks_the_same_number_of_queries_for_any_history(
         make_call(team)
         make_call(team, outcome=Outcome.TEMPORARY)
     client = sign_in(vera)
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(8):
         client.get(reverse("connection", args=[team.slug]))
 
 

@@ -144,7 +144,7 @@ def test_the_list_costs_the_same_for_one_and_for_many(
 ) -> None:
     client = sign_in(vera)
     photo_of(GalleryFactory.create(team=team))
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(5):
         client.get(reverse("galleries", args=["trip"]))
     for _ in range(15):
         FaceFactory.create(photo=photo_of(GalleryFactory.create(team=team)))
@@ -269,7 +269,7 @@ def test_a_gallery_costs_the_same_for_3_and_for_60_photos(
         FaceFactory.create(photo=photo)
         FaceFactory.create(photo=photo, person=anna)
     client = sign_in(vera)
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(9):
         page = client.get(url()).text
     assert page.count('class="tile ') == count
 

@@ -287,7 +287,7 @@ class TestWorkingThrough:
         grouping = Grouping.objects.create(space=gallery.space, state=JobState.DONE)
         groups = [make_group(gallery, 2, grouping) for _ in range(count)]
         client = sign_in(bob)
-        with django_assert_num_queries(13):
+        with django_assert_num_queries(12):
             client.get(reverse("groups", args=[team.slug]))
         with django_assert_num_queries(8):
             client.get(page_of(groups[0]))

@@ -122,7 +122,7 @@ def test_the_list_asks_the_same_number_of_queries_for_any_length(
         client.get(history_url(team))
 
 
-LIST_QUERIES = 8
+LIST_QUERIES = 7
 """Session, user, membership, keys, calls, spaces; and the frame's memberships and waiting faces."""
 
 
@@ -256,7 +256,7 @@ def test_a_call_asks_the_same_number_of_queries_for_any_number_of_images(
         client.get(call_url(call))
 
 
-CALL_QUERIES = 11
+CALL_QUERIES = 9
 """Session, user, membership twice, closed galleries, call, its counts, recognitions, people; and
 the frame's two."""
 

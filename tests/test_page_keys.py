@@ -142,7 +142,7 @@ def test_the_list_is_paged_and_asks_the_same_number_of_queries_for_any_length(
     assert ("before=" in page) == (count > 30)
 
 
-QUERIES = 9
+QUERIES = 7
 """Session, user, membership twice (the page and its rights), keys, spaces, counts; and the frame's
 memberships and waiting faces."""
 

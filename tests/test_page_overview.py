@@ -164,7 +164,7 @@ def test_the_page_costs_the_same_for_one_and_for_many(
         photo_of(gallery, state=PhotoState.QUEUED, run=run)
 
     more()
-    with django_assert_num_queries(16) as first:
+    with django_assert_num_queries(14) as first:
         overview(client)
     for _ in range(12):
         more()

@@ -227,7 +227,7 @@ def test_a_key_that_means_nothing_is_ignored(
 
 
 @pytest.mark.parametrize("count", [3, 46])
-@pytest.mark.parametrize(("query", "queries"), [({}, 12), ({"q": "per"}, 16)])
+@pytest.mark.parametrize(("query", "queries"), [({}, 10), ({"q": "per"}, 14)])
 def test_the_list_asks_the_same_number_of_queries_for_any_length(
     gallery: Gallery,
     vera: User,
@@ -347,9 +347,10 @@ def test_a_page_of_people_takes_few_requests_and_more_come_as_one_scrolls(
     asked: list[str] = []
     enter(page, f"{live}{people_url(space.team)}", "bob")
     expect(page.get_by_text("Name 001")).to_be_visible()
+    page.wait_for_load_state("networkidle")  # or crops of the first visit would be counted
     page.on("request", lambda request: asked.append(request.url))
     page.reload(wait_until="networkidle")
-    assert len(asked) <= 30, asked
+    assert len(asked) <= 30, "\n".join(asked)
     assert sum("/media/face/" in url for url in asked) >= 12
     for _ in range(60):
         page.mouse.wheel(0, 1500)

@@ -291,7 +291,7 @@ def test_a_photo_costs_the_same_for_1_and_for_30_faces(
         FaceFactory.create(photo=photo, person=anna, left=number * 50, top=900)
         Rejection.objects.create(face=face, person=anna, created_by=alice)
     client = sign_in(vera)
-    with django_assert_num_queries(14):
+    with django_assert_num_queries(12):
         client.get(url(photo))
 
 

@@ -263,7 +263,7 @@ class TestWhatIsShown:
         last = Face.objects.order_by("-pk")[0]
         client = sign_in(bob)
         client.get(review_url(team))
-        with django_assert_num_queries(28):
+        with django_assert_num_queries(26):
             client.get(review_url(team))
         with django_assert_num_queries(58):
             decide(client, last, "confirm", headers=HTMX)

@@ -160,7 +160,7 @@ def test_the_list_asks_the_same_number_of_queries_for_any_number(
             for _ in range(count)
         )
     client = sign_in(alice)
-    with django_assert_num_queries(14):
+    with django_assert_num_queries(11):
         client.get(url(space))
 
 

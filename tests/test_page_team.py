@@ -123,7 +123,7 @@ def test_the_page_asks_the_same_number_of_queries_for_any_number_of_members(
         MembershipFactory.create(team=team)
         invite(team, alice)
     client = sign_in(alice)
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(9):
         client.get(members_url(team))
 
 

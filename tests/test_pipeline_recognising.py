@@ -349,7 +349,7 @@ class TestWhatHappensMeanwhile:
         pipeline.sync(ada.pk)
 
         def somebody_undoes() -> None:
-            reject_person(actor=by(bob), face=face, person=face.person)
+            reject_person(actor=by(bob), face=face, person=ada)
             pipeline.sync(ada.pk)
 
         vision.script.append(answer(seen(wire_name(photo), found(1))))

@@ -122,7 +122,7 @@ def start(request: PageRequest, team: str) -> HttpResponse:
     if kind == "g":
         gallery = gallery_for(request.user, team, name, write=True)
         space = gallery.space
-    elif name.isascii() and name.isdigit() and len(name) < 3:
+    elif kind == "s" and name.isascii() and name.isdigit() and len(name) < 3:
         space = space_for(request.user, team, int(name), right=Right.EDIT)
     else:
         raise Http404("There is no such gallery or space.")

@@ -52,6 +52,8 @@ def own_label(space: Space, label: str) -> Person | None:
 
 def _of_label(space: Space, label: str) -> QuerySet[Person]:
     people = Person.objects.filter(space=space)
+    if "\0" in label:  # nobody's name, and PostgreSQL takes no such text
+        return people.none()
     if label.isascii():
         return people.filter(label__iexact=label)
     # SQLite folds the case of ASCII letters alone, but matches with Python's expressions.
