@@ -148,7 +148,7 @@ def test_the_list_costs_the_same_for_one_and_for_many(
         client.get(reverse("galleries", args=["trip"]))
     for _ in range(15):
         FaceFactory.create(photo=photo_of(GalleryFactory.create(team=team)))
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(5):
         client.get(reverse("galleries", args=["trip"]))
 
 

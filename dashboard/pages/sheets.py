@@ -298,9 +298,17 @@ def day_words(day: date) -> str:
     return formatted(day, "l, j F" if day.year == today.year else "j F Y")
 
 
+TILE_FACE = ("photo", "review", "decision", "missing", "person__label", "person__person_id")
+"""All of a face that a tile shows: a group photo has many, and a sheet has many photos."""
+
+
 def tiles_of(photos: QuerySet[Photo]) -> QuerySet[Photo]:
     """With what a tile shows: counts, and the people on it."""
-    named = Face.objects.filter(missing=False, person__isnull=False).select_related("person")
+    named = (
+        Face.objects.filter(missing=False, person__isnull=False)
+        .select_related("person")
+        .only(*TILE_FACE)
+    )
     return photos.for_grid().prefetch_related(Prefetch("faces", queryset=named))  # type: ignore[attr-defined, no-any-return]
 
 
