@@ -278,14 +278,6 @@ def sent(page: Page) -> Callable[[], dict[str, Any]]:
     return lambda: seen
 
 
-@pytest.fixture(autouse=True)
-def actions(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = "/t/trip/g/harbour/photos/"
-    found = {name: base + name for name in ("trash", "move", "recognise", "zip")}
-    monkeypatch.setattr("dashboard.pages.grid.selection_actions", lambda _: found)
-    monkeypatch.setattr("dashboard.pages.photos.selection_actions", lambda _: found)
-
-
 def count_is(page: Page, number: str) -> None:
     expect(page.locator("#selection [data-role=count]")).to_have_text(number)
 

@@ -54,7 +54,8 @@ def frame_of(request: HttpRequest, found: Space) -> dict[str, Any]:
         "may_see": may_see,
         "can_manage": Right.MANAGE in rights,
         "runs": list(Run.objects.running().filter(space=found)) if may_see else [],
-        "jobs": rows_of(recent),
+        "jobs": (jobs := rows_of(recent)),
+        "busy_jobs": ".".join(str(row.job.pk) for row in jobs if not row.has_failed),
         "undo": undo_of(recent) if Right.MANAGE in rights else None,
         "galleries": _galleries(galleries_seen_by(request.user, found.team), found)
         if may_see

@@ -182,6 +182,7 @@
       const fresh = page.getElementById(id);
       if (fresh) document.getElementById(id)?.replaceWith(document.adoptNode(fresh));
     }
+    window.rollcall.showChosen();
     const recent = page.getElementById("review-recent");
     if (recent) {
       learnNames([...recent.children].map((one) => document.adoptNode(one)));
