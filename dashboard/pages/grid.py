@@ -104,18 +104,20 @@ def members_of(gallery: Gallery, query: GridQuery) -> QuerySet[User]:
     return User.objects.filter(members).distinct().order_by("first_name", "username")
 
 
+def _typed(request: PageRequest) -> str:
+    return " ".join(request.GET.get("with", "").replace("\0", "").split())
+
+
 def _only_one(request: PageRequest, asked: Asked, typed: str) -> Person | None:
     """Who is meant by the beginning of a name that only one person has."""
     space = asked.gallery.space
-    found = offers(
-        space, typed[:TYPED_LENGTH].replace("\0", ""), hidden_from(request.user, space.team)
-    )
+    found = offers(space, typed[:TYPED_LENGTH], hidden_from(request.user, space.team))
     return found[0].person if len(found) == 1 else None
 
 
 def _with_named(request: PageRequest, asked: Asked) -> HttpResponse:
     """The filter's form: a name that was typed becomes a person, and the address a short one."""
-    typed = " ".join(request.GET.get("with", "").split())
+    typed = _typed(request)
     query = asked.query
     if typed:
         person = with_label(asked.gallery.space, typed) or _only_one(request, asked, typed)
@@ -213,9 +215,13 @@ def selectable(request: PageRequest, team: str, slug: str) -> HttpResponse:
 def people(request: PageRequest, team: str, slug: str) -> HttpResponse:
     """People of the gallery's space for the name that is typed into the filter."""
     found = gallery_for(request.user, team, slug)
-    typed = " ".join(request.GET.get("with", "").split())[:TYPED_LENGTH].replace("\0", "")
+    typed = _typed(request)
     hidden = hidden_from(request.user, found.team)
-    context = {"team": found.team, "offers": offers(found.space, typed, hidden), "field": "with"}
+    context = {
+        "team": found.team,
+        "offers": offers(found.space, typed[:TYPED_LENGTH], hidden),
+        "field": "with",
+    }
     return fragment(request, "parts/name_options.html", context)
 
 

@@ -52,6 +52,7 @@ def frame_of(request: HttpRequest, found: Space) -> dict[str, Any]:
         "team": found.team,
         "space": Space.objects.with_counts().get(pk=found.pk),
         "may_see": may_see,
+        "can_edit": Right.EDIT in rights,
         "can_manage": Right.MANAGE in rights,
         "runs": list(Run.objects.running().filter(space=found)) if may_see else [],
         "jobs": (jobs := rows_of(recent)),
