@@ -198,15 +198,15 @@ def selectable(request: PageRequest, team: str, slug: str) -> HttpResponse:
     """
     found = gallery_for(request.user, team, slug)
     asked = asked_of(request, found)
-    keys = [Key.parse(request.GET.get(name, ""), asked.query) for name in ("one", "other")]
-    if any(keys) and not all(keys):
+    one, other = (Key.parse(request.GET.get(name, ""), asked.query) for name in ("one", "other"))
+    if (one is None) != (other is None):
         return JsonResponse({"error": "One end of this range is missing."}, status=400)
     within = None
     if "day" in request.GET:
         within = under_heading(asked.query, request.GET["day"])
         if within is None:
             return JsonResponse({"error": "That is no day."}, status=400)
-    photos, more = range_of(asked, *keys, within=within)
+    photos, more = range_of(asked, one, other, within)
     return JsonResponse({"photos": [photo.pk for photo in photos], "more": more})
 
 
