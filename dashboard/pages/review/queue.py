@@ -20,10 +20,12 @@ from dashboard.middleware import PageRequest
 from dashboard.pages.review.cards import Card, FaceCard, PairCard, card_of, pair_card_of
 from dashboard.pages.review.desk import (
     Desk,
+    Done,
     before_key,
     busy_in,
     capped,
     desk_for,
+    done_of,
     last_done,
     recent_people,
     waiting_in,
@@ -49,7 +51,8 @@ MOST_HELD = 12
 class Outcome:
     """What became of a key. `first` is the card to look at now, where it is not just the next.
 
-    `notice` tells that nothing was changed, and why; `done` is the token of what was.
+    `notice` tells that nothing was changed, and why; `done` is the token of what was, and `shown`
+    how that is told, where it is known.
     """
 
     done: str = ""
@@ -58,6 +61,7 @@ class Outcome:
     typed: str = ""
     first: Card | None = None
     place: Place | None = None
+    shown: Done | None = None
 
 
 @signed_in
@@ -138,6 +142,8 @@ def _from(desk: Desk, card: Card) -> str:
 def _answer(request: PageRequest, desk: Desk) -> HttpResponse:
     actor = actor_of(request)
     do = request.POST.get("do", Verdict.NAME)
+    if do == "more" and is_fragment(request):
+        return _more(request, desk)
     if do == "undo":
         outcome = _undo(desk, actor, request.POST.get("done", ""))
     elif do == "back":
@@ -163,23 +169,27 @@ def _answer(request: PageRequest, desk: Desk) -> HttpResponse:
     return response
 
 
-def _for_the_script(request: PageRequest, desk: Desk, outcome: Outcome) -> HttpResponse:
-    """The cards that the page has not, and what else moved."""
+def _more(request: PageRequest, desk: Desk) -> HttpResponse:
+    """The cards that the page has not, and what else moved: asked for when few are left."""
     have = [one for one in request.POST.getlist("have") if one[1:].isdigit()][:MOST_HELD]
+    cards = desk.cards(have=have, after=request.POST.get("behind", ""))
+    context = _context(desk, cards) | {"cards": cards, "recent": recent_people(desk, cards)}
+    return render(request, "review/_more.html", context)
+
+
+def _for_the_script(request: PageRequest, desk: Desk, outcome: Outcome) -> HttpResponse:
+    """What became of a key, and nothing that the page has already or asks for by itself."""
     place = outcome.place or desk.place
     remember_place(request.user, desk.team, place.query())
-    cards: list[Card] = []
-    if not outcome.error:
-        cards = desk.cards(have=have, after=request.POST.get("behind", ""))
-        if isinstance(outcome.first, FaceCard):
-            hold(request.user, [outcome.first.face.pk])
-    first = [outcome.first] if outcome.first else []
-    named = request.POST.get("do", "") in ("", Verdict.NAME, Verdict.CONFIRM)
-    context = _context(desk, [*first, *cards]) | {
+    if not outcome.error and isinstance(outcome.first, FaceCard):
+        hold(request.user, [outcome.first.face.pk])
+    context = {
+        "team": desk.team,
+        "place": desk.place,
+        "can_edit": desk.can_edit,
         "first": outcome.first,
-        "cards": cards,
-        "recent": recent_people(desk, cards) if named and outcome.done else None,
-        "done": last_done(desk, outcome.done),
+        "starts": {outcome.first.id: _from(desk, outcome.first)} if outcome.first else {},
+        "done": outcome.shown or last_done(desk, outcome.done),
         "notice": outcome.notice,
         "error": outcome.error,
         "typed": outcome.typed,
@@ -209,7 +219,7 @@ def _decide(desk: Desk, actor: Actor, do: str, asked: QueryDict) -> Outcome:
         return Outcome(notice=str(error))
     except Refused as error:
         return Outcome(error=str(error), typed=label, first=card_of(desk.queue, face.pk))
-    return Outcome(done=f"c{change.pk}")
+    return Outcome(done=f"c{change.pk}", shown=done_of(change, face))
 
 
 def _decide_pair(desk: Desk, actor: Actor, do: str, asked: QueryDict) -> Outcome:
@@ -315,9 +325,12 @@ def _back(desk: Desk, at: str = "") -> Outcome:
 def _face(desk: Desk, text: str) -> Face | None:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         return None
-    faces = Face.objects.filter(space__team=desk.team, pk=int(text))
-    found = faces.outside(desk.hidden)
-    return found.select_related("photo__gallery__space__team", "person").first()
+    faces = Face.objects.filter(space__in=desk.spaces, pk=int(text))
+    face = faces.outside(desk.hidden).select_related("photo__gallery", "person").first()
+    if face is not None:
+        known = {space.pk: space for space in desk.spaces}
+        face.photo.gallery.space = known.get(face.space_id) or face.photo.gallery.space
+    return face
 
 
 # --- Holding what is on the page ---
