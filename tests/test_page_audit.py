@@ -191,6 +191,6 @@ def test_it_asks_the_same_number_of_queries_for_any_length(
         client.get(audit_url(team))
 
 
-QUERIES = 12
+QUERIES = 11
 """Session, user, membership three times, entries, members; the spaces, galleries, photos, faces
 and people that are linked to; and the frame's two."""

@@ -71,7 +71,7 @@ def test_the_list_asks_the_same_number_of_queries_for_any_number_of_people(
         for _ in range(count):
             PersonFactory.create(space=space)
     client = sign_in(alice)
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(7):
         client.get(spaces_url(team))
 
 
@@ -165,7 +165,7 @@ def test_a_space_asks_the_same_number_of_queries_for_any_number_of_people(
         client.get(space_url(team))
 
 
-SPACE_QUERIES = 13
+SPACE_QUERIES = 14
 """Session, user, membership three times, space twice, runs, jobs, galleries, people twice; and
 the frame's two."""
 
