@@ -275,14 +275,6 @@ def sent(page: Page) -> Callable[[], dict[str, Any]]:
     return lambda: seen
 
 
-@pytest.fixture(autouse=True)
-def actions(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = "/t/trip/g/harbour/photos/"
-    found = {name: base + name for name in ("trash", "move", "recognise", "zip")}
-    monkeypatch.setattr("dashboard.pages.grid.selection_actions", lambda _: found)
-    monkeypatch.setattr("dashboard.pages.photos.selection_actions", lambda _: found)
-
-
 def count_is(page: Page, number: str) -> None:
     expect(page.locator("#selection [data-role=count]")).to_have_text(number)
 
@@ -366,6 +358,57 @@ def test_a_range_reaches_over_what_the_page_has_dropped(
     page.evaluate("scrollTo(0, 0)")
     expect(page.locator(f"#photo-{photos[5].pk} .tile-check")).to_be_checked()
     expect(page.locator(f"#photo-{photos[0].pk} .tile-check")).not_to_be_checked()
+
+
+def test_a_day_is_selected_by_its_heading_whole(
+    page: Page,
+    live: str,
+    fill: Callable[[int], list[Photo]],
+    bob: User,
+    sign_in: SignIn,
+    sent: Callable[[], dict[str, Any]],
+) -> None:
+    photos = fill(100)
+    enter(page, live, sign_in(bob))
+    page.goto(address(live))
+    heads = page.locator(".day")
+    day = timezone.localtime(photos[20].shown_at).date()
+    own = [photo for photo in photos if timezone.localtime(photo.shown_at).date() == day]
+    first = timezone.localtime(photos[0].shown_at).date()
+    assert day != first
+    heads.nth(1).hover()
+    heads.nth(1).locator(".day-check").check()
+    count_is(page, str(len(own)))
+    expect(page.locator(f"#photo-{own[0].pk} .tile-check")).to_be_checked()
+    # One of them taken out again: some of the day, and by a key the whole day and none.
+    page.locator(f"#photo-{own[0].pk} .tile-check").click()
+    count_is(page, str(len(own) - 1))
+    box = heads.nth(1).locator(".day-check")
+    assert box.evaluate("one => one.indeterminate")
+    page.locator(f"#photo-{own[0].pk} a").focus()
+    page.keyboard.press("Shift+Tab")
+    expect(box).to_be_focused()
+    page.keyboard.press("Space")
+    count_is(page, str(len(own)))
+    page.keyboard.press("Space")
+    expect(page.locator("#selection")).to_be_hidden()
+
+
+def test_a_day_that_goes_on_beyond_what_is_loaded_is_selected_whole(
+    page: Page,
+    live: str,
+    fill: Callable[[int], list[Photo]],
+    gallery: Gallery,
+    bob: User,
+    sign_in: SignIn,
+) -> None:
+    fill(300)
+    Photo.objects.update(shown_at=NOON, taken_at=NOON)
+    enter(page, live, sign_in(bob))
+    page.goto(address(live))
+    expect(page.locator(".tile").first).to_be_visible()
+    page.locator(".day-check").first.check(force=True)
+    count_is(page, "300")
 
 
 def test_all_that_match_are_selected_and_no_more_than_go_at_once(

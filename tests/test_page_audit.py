@@ -145,6 +145,16 @@ def test_an_action_without_words_is_shown_as_it_is(
     assert "<dt>days</dt>" in page
 
 
+def test_people_are_told_by_number_or_counted(team: Team, alice: User, sign_in: SignIn) -> None:
+    for people in ([3, 8], 41):
+        audit.record(
+            actor=on_page(alice), team=team, action="groups.make", after={"people": people}
+        )
+    page = sign_in(alice).get(audit_url(team)).text
+    assert "person3, person8" in page
+    assert "41" in page
+
+
 def test_every_action_that_is_recorded_has_words() -> None:
     import re
     from pathlib import Path

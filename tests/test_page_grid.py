@@ -15,6 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
 from persons.models import Decision, Face, Gallery, Person, Photo, PhotoState, Team, User
 from persons.settling import settle_photos
@@ -368,6 +369,9 @@ def test_a_typed_name_becomes_a_filter(
     query = {"with": " aNNa ", "person": str(bea.person_id), "by": "", "from": "", "to": ""}
     response = client.get(url(), query)
     assert response["Location"] == f"{url()}?person={bea.person_id}&person={anna.person_id}"
+    # The beginning of a name will do where only one person has it.
+    response = client.get(url(), {"with": "be"})
+    assert response["Location"] == f"{url()}?person={bea.person_id}"
     response = client.get(url(), {"with": "Zoe", "show": "unknown"}, follow=True)
     assert response.redirect_chain == [(f"{url()}?show=unknown", 302)]
     assert "Nobody in Space 0 is called “Zoe”." in response.text
@@ -536,6 +540,25 @@ def test_a_range_is_what_stands_between_two_keys_under_the_same_filter(
     by_upload = {"one": str(photos[6].pk), "other": str(photos[2].pk), "sort": "uploaded"}
     assert ranged(client, **by_upload)["photos"] == wanted
     assert len(ranged(client)["photos"]) == 8
+
+
+def test_what_stands_under_a_heading_is_a_range(
+    gallery: Gallery, vera: User, sign_in: SignIn, settings: Settings
+) -> None:
+    settings.TIME_ZONE = "Europe/Moscow"
+    # In Moscow it is the 13th already from nine in the evening on.
+    times = [NOON - timedelta(days=40), NOON, NOON + timedelta(hours=8), NOON + timedelta(hours=9)]
+    photos = [photo_of(gallery, taken_at=at, shown_at=at) for at in times]
+    FaceFactory.create(photo=photos[2])
+    client = sign_in(vera)
+    day = f"{NOON:%Y-%m-%d}"
+    assert ranged(client, day=day)["photos"] == [photos[2].pk, photos[1].pk]
+    assert ranged(client, day=day[:7])["photos"] == [one.pk for one in photos[:0:-1]]
+    assert ranged(client, day=day, show="unknown")["photos"] == [photos[2].pk]
+    today = f"{timezone.localdate():%Y-%m-%d}"
+    assert len(ranged(client, day=today, sort="uploaded")["photos"]) == 4
+    for nonsense in ("", "tomorrow", "0001-01-01", "9999-12-31", "2024-13", "2024\0"):
+        assert client.get(url("gallery_range"), {"day": nonsense}).status_code == 400
 
 
 def test_a_range_is_bounded_and_says_so(

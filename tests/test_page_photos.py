@@ -359,7 +359,7 @@ def test_a_drawn_face_is_kept_in_the_original_s_pixels(
     assert (face.left, face.top, face.right, face.bottom) == (100, 200, 400, 600)
     assert (face.is_drawn, face.drawn_by) == (True, bob)
     assert f'<li id="face-{face.pk}"' in response.text
-    assert "drawn by Bob" in response.text
+    assert "drawn by Bob</p>" in response.text
     photo.refresh_from_db()
     assert (photo.face_count, photo.unknown_count) == (1, 1)
 

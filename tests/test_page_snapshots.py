@@ -482,6 +482,21 @@ def test_a_space_is_emptied_and_taken_back_on_its_page(
 
 @pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
+def test_what_is_done_in_the_background_appears_by_itself(
+    space: Space, owner: Page, live: str, vision: FakeVision
+) -> None:
+    owner.goto(live + url(space))
+    owner.get_by_role("button", name="Take a snapshot").click()
+    expect(owner.get_by_text("Writing a snapshot")).to_be_visible()
+    expect(owner.get_by_text("No snapshot yet")).to_be_visible()
+    run(SpaceJob.objects.get())
+    expect(owner.get_by_text("2 people, 2 pictures")).to_be_visible()
+    expect(owner.get_by_text("No snapshot yet")).to_have_count(0)
+    expect(owner.locator("#space-live[data-poll]")).to_have_count(0)
+
+
+@pytest.mark.browser
+@pytest.mark.django_db(transaction=True)
 def test_a_snapshot_is_downloaded_and_brought_into_another_space(
     space: Space, owner: Page, live: str, tmp_path: Path, vision: FakeVision, eager: None
 ) -> None:

@@ -39,6 +39,16 @@ def test_the_import_contracts_notice_a_broken_one(tmp_path: Path) -> None:
     assert "The wire and the recogniser know no Django BROKEN" in result.stdout
 
 
+def test_no_comment_of_a_template_ends_on_another_line_where_it_would_be_shown() -> None:
+    open_ended = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in (ROOT / "templates").rglob("*.html")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if line.count("{#") != line.count("#}")
+    ]
+    assert open_ended == []
+
+
 def test_the_hooks_configuration_is_valid_and_its_tools_are_here() -> None:
     result = run(str(BIN / "pre-commit"), "validate-config", ".pre-commit-config.yaml")
     assert result.returncode == 0, result.stdout + result.stderr

@@ -313,10 +313,17 @@ def _text(key: str, values: Mapping[str, Any]) -> str | None:
         "methods": _listed,
         "box": _listed,
         "kind": lambda kind: str(ChangeKind(kind).label) if kind in ChangeKind.values else kind,
-        "people": lambda ids: ", ".join(f"person{number}" for number in ids) or "nobody",
+        "people": _people,
         "spaces": _listed,
     }
     return str(special.get(key, str)(value))
+
+
+def _people(found: Any) -> str:
+    """Who they are, or where they are many, how many."""
+    if isinstance(found, list):
+        return ", ".join(f"person{number}" for number in found) or "nobody"
+    return str(found)
 
 
 def _listed(values: Any) -> str:

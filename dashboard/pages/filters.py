@@ -53,8 +53,8 @@ class GridQuery:
             show=show if show in SHOWN else "",
             people=tuple(dict.fromkeys(one for one in people if one is not None))[:MOST_PEOPLE],
             by=_number(data.get("by", "")),
-            since=_day(data.get("from", "")),
-            until=_day(data.get("to", "")),
+            since=day_of(data.get("from", "")),
+            until=day_of(data.get("to", "")),
             sort=sort if sort in SORTS else TAKEN,
         )
 
@@ -107,9 +107,9 @@ def matching(gallery: Gallery, query: GridQuery) -> QuerySet[Photo]:
     if query.by is not None:
         photos = photos.filter(uploaded_by=query.by)
     if query.since:
-        photos = photos.filter(shown_at__gte=_start_of(query.since))
+        photos = photos.filter(shown_at__gte=start_of(query.since))
     if query.until:
-        photos = photos.filter(shown_at__lt=_start_of(query.until + timedelta(days=1)))
+        photos = photos.filter(shown_at__lt=start_of(query.until + timedelta(days=1)))
     return photos
 
 
@@ -227,7 +227,7 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def _day(text: str) -> date | None:
+def day_of(text: str) -> date | None:
     try:
         found = date.fromisoformat(text)
     except ValueError:
@@ -236,5 +236,5 @@ def _day(text: str) -> date | None:
     return found if 1900 <= found.year <= 9000 else None
 
 
-def _start_of(day: date) -> datetime:
+def start_of(day: date) -> datetime:
     return timezone.make_aware(datetime.combine(day, time.min))

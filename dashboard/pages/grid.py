@@ -11,7 +11,7 @@ from django.contrib import messages
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
-from django.urls import Resolver404, path, resolve, reverse
+from django.urls import path, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
@@ -38,6 +38,7 @@ from dashboard.pages.sheets import (
     range_of,
     sheet_of,
     tiles_of,
+    under_heading,
 )
 from dashboard.templatetags.costs import about
 from persons import metering
@@ -45,10 +46,9 @@ from persons.access import Right, gallery_for, hidden_from, rights_in
 from persons.actions.naming import with_label
 from persons.actions.photos import photos_to_ask_again
 from persons.cloud import is_cloud
-from persons.models import Gallery, Photo, User
+from persons.models import Gallery, Person, Photo, User
 
 MOST_POLLED = 100
-SELECTION_ACTIONS = ("trash", "move", "recognise", "zip")
 
 
 def asked_of(request: PageRequest, gallery: Gallery) -> Asked:
@@ -88,7 +88,6 @@ def gallery(request: PageRequest, team: str, slug: str) -> HttpResponse:
         ],
         "empty": empty_words(asked.query),
         "members": members_of(found, asked.query),
-        "actions": selection_actions(found),
         "most_selected": MOST_SELECTED,
         "zone": timezone.get_current_timezone_name(),
     }
@@ -105,31 +104,29 @@ def members_of(gallery: Gallery, query: GridQuery) -> QuerySet[User]:
     return User.objects.filter(members).distinct().order_by("first_name", "username")
 
 
+def _typed(request: PageRequest) -> str:
+    return " ".join(request.GET.get("with", "").replace("\0", "").split())
+
+
+def _only_one(request: PageRequest, asked: Asked, typed: str) -> Person | None:
+    """Who is meant by the beginning of a name that only one person has."""
+    space = asked.gallery.space
+    found = offers(space, typed[:TYPED_LENGTH], hidden_from(request.user, space.team))
+    return found[0].person if len(found) == 1 else None
+
+
 def _with_named(request: PageRequest, asked: Asked) -> HttpResponse:
     """The filter's form: a name that was typed becomes a person, and the address a short one."""
-    typed = " ".join(request.GET.get("with", "").split())
+    typed = _typed(request)
     query = asked.query
     if typed:
-        person = with_label(asked.gallery.space, typed)
+        person = with_label(asked.gallery.space, typed) or _only_one(request, asked, typed)
         if person is None:
             messages.error(request, f"Nobody in {asked.gallery.space} is called “{typed}”.")
         elif person.person_id not in query.people:
             query = replace(query, people=(*query.people, person.person_id))
     address = reverse("gallery", args=[asked.gallery.team.slug, asked.gallery.slug])
     return redirect(address + query.string)
-
-
-def selection_actions(gallery: Gallery) -> dict[str, str]:
-    """Where the selected photos are sent for each thing that can be done with them."""
-    base = reverse("gallery", args=[gallery.team.slug, gallery.slug])
-    found = {}
-    for name in SELECTION_ACTIONS:
-        try:
-            resolve(f"{base}photos/{name}")
-        except Resolver404:
-            continue
-        found[name] = f"{base}photos/{name}"
-    return found
 
 
 # --- What the page asks for by itself ---
@@ -193,17 +190,23 @@ def dates(request: PageRequest, team: str, slug: str) -> HttpResponse:
 @signed_in
 @require_GET
 def selectable(request: PageRequest, team: str, slug: str) -> HttpResponse:
-    """The photos between `?one=` and `?other=`, or all, as the address filters and orders them.
+    """The photos between `?one=` and `?other=`, of `?day=`, or all, as the address filters and
+    orders them.
 
     For the selection, which reaches over what the page has dropped or never loaded; no more than
     MOST_SELECTED of them, and whether that is all.
     """
     found = gallery_for(request.user, team, slug)
     asked = asked_of(request, found)
-    keys = [Key.parse(request.GET.get(name, ""), asked.query) for name in ("one", "other")]
-    if any(keys) and not all(keys):
+    one, other = (Key.parse(request.GET.get(name, ""), asked.query) for name in ("one", "other"))
+    if (one is None) != (other is None):
         return JsonResponse({"error": "One end of this range is missing."}, status=400)
-    photos, more = range_of(asked, *keys)
+    within = None
+    if "day" in request.GET:
+        within = under_heading(asked.query, request.GET["day"])
+        if within is None:
+            return JsonResponse({"error": "That is no day."}, status=400)
+    photos, more = range_of(asked, one, other, within)
     return JsonResponse({"photos": [photo.pk for photo in photos], "more": more})
 
 
@@ -212,9 +215,13 @@ def selectable(request: PageRequest, team: str, slug: str) -> HttpResponse:
 def people(request: PageRequest, team: str, slug: str) -> HttpResponse:
     """People of the gallery's space for the name that is typed into the filter."""
     found = gallery_for(request.user, team, slug)
-    typed = " ".join(request.GET.get("with", "").split())[:TYPED_LENGTH].replace("\0", "")
+    typed = _typed(request)
     hidden = hidden_from(request.user, found.team)
-    context = {"team": found.team, "offers": offers(found.space, typed, hidden), "field": "with"}
+    context = {
+        "team": found.team,
+        "offers": offers(found.space, typed[:TYPED_LENGTH], hidden),
+        "field": "with",
+    }
     return fragment(request, "parts/name_options.html", context)
 
 

@@ -14,7 +14,7 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboard.middleware import PageRequest
-from dashboard.pages.grid import asked_of, selection_actions
+from dashboard.pages.grid import asked_of
 from dashboard.pages.looking import looking_for
 from dashboard.pages.shared import (
     actor_of,
@@ -127,7 +127,6 @@ def photo(request: PageRequest, team: str, pk: int) -> HttpResponse:
         "newer": newer,
         "older": older,
         "recognitions": calls.defer("call__answer", "result")[:CALLS],
-        "actions": selection_actions(gallery),
     }
     if is_fragment(request):
         return fragment(request, "photos/_viewer.html", context)

@@ -34,7 +34,9 @@ from dashboard.pages.filters import (
     UPLOADED,
     GridQuery,
     among_theirs,
+    day_of,
     matching,
+    start_of,
     with_people,
 )
 from persons.models import Face, Gallery, Person, Photo, PhotoState
@@ -109,6 +111,8 @@ class Place:
     top_included: bool = True
     end_included: bool = True
     up: bool = False
+    within: Q = field(default_factory=Q)
+    """What of the stretch counts, such as one day."""
 
     @classmethod
     def parse(cls, data: QueryDict, query: GridQuery) -> Self:
@@ -131,7 +135,7 @@ class Place:
 
     @property
     def condition(self) -> Q:
-        condition = Q()
+        condition = self.within
         if self.top:
             condition &= self.top.older(included=self.top_included)
         if self.end:
@@ -328,12 +332,25 @@ def neighbours(asked: Asked, photo: Photo) -> tuple[int | None, int | None]:
     return newer[0].pk if newer else None, older[0].pk if older else None
 
 
-def range_of(asked: Asked, one: Key | None, other: Key | None) -> tuple[list[Photo], bool]:
+def range_of(
+    asked: Asked, one: Key | None, other: Key | None, within: Q | None = None
+) -> tuple[list[Photo], bool]:
     """All between two keys in whichever order, or all there are; and whether there are more."""
     if one and other and _is_above(other, one):
         one, other = other, one
-    rows = found(asked, Place(one, other), MOST_SELECTED + 1)
+    rows = found(asked, Place(one, other, within=within or Q()), MOST_SELECTED + 1)
     return rows[:MOST_SELECTED], len(rows) > MOST_SELECTED
+
+
+def under_heading(query: GridQuery, text: str) -> Q | None:
+    """The photos of a day, "2026-11-21", or of a month, "2026-11"; None for anything else."""
+    start = day_of(text if len(text) > 7 else f"{text}-01")
+    if start is None:
+        return None
+    month_after = (start.replace(day=1) + timedelta(days=32)).replace(day=1)
+    end = start + timedelta(days=1) if len(text) > 7 else month_after
+    moment = query.moment
+    return Q((f"{moment}__gte", start_of(start)), (f"{moment}__lt", start_of(end)))
 
 
 def _is_above(one: Key, other: Key) -> bool:

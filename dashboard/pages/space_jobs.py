@@ -53,9 +53,11 @@ def frame_of(request: HttpRequest, found: Space) -> dict[str, Any]:
         "team": found.team,
         "space": Space.objects.with_counts().get(pk=found.pk),
         "may_see": may_see,
+        "can_edit": Right.EDIT in rights,
         "can_manage": Right.MANAGE in rights,
         "runs": list(Run.objects.running().filter(space=found)) if may_see else [],
-        "jobs": rows_of(recent),
+        "jobs": (jobs := rows_of(recent)),
+        "busy_jobs": ".".join(str(row.job.pk) for row in jobs if not row.has_failed),
         "undo": undo_of(recent) if Right.MANAGE in rights else None,
         **(_galleries(galleries_seen_by(request.user, found.team), found) if may_see else {}),
     }

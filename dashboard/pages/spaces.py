@@ -11,6 +11,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import path
 from django.views.decorators.http import require_GET, require_http_methods
+from django_htmx.http import trigger_client_event
 
 from dashboard.middleware import PageRequest
 from dashboard.pages import policies, snapshots
@@ -69,13 +70,22 @@ def space(request: PageRequest, team: str, number: int) -> HttpResponse:
     rights = rights_of(request.user, found.team)
     may_see = Right.GALLERIES in rights
     if is_fragment(request) and request.htmx.target == "space-live":
-        return fragment(request, "spaces/_live.html", frame_of(request, found))
+        return _live(request, found)
     view = request.GET.get("view", "")
     if view == "snapshots":
         return snapshots_page(request, found)
     if not may_see or view == "policy":
         return policy_page(request, found, PolicyForm(instance=found))
     return _people_page(request, found)
+
+
+def _live(request: PageRequest, found: Space) -> HttpResponse:
+    """What moves. `?jobs=` are those the page shows under way: when one is over, it is told so."""
+    context = frame_of(request, found) | {"view": request.GET.get("view", "")}
+    response = fragment(request, "spaces/_live.html", context)
+    if request.GET.get("jobs", "") == context["busy_jobs"]:
+        return response
+    return trigger_client_event(response, "space-jobs")
 
 
 def _people_page(request: PageRequest, found: Space) -> HttpResponse:

@@ -193,10 +193,10 @@ def join(request: HttpRequest, token: str) -> HttpResponse:
     """Public. Joins with the account that is signed in, or with one that is made here."""
     invitation = open_invitation(token)
     if invitation is None:
-        return _private(_closed(request))
+        return _closed(request)
     if isinstance(request.user, User):
-        return _private(_join_as(request, invitation, request.user))
-    return _private(_join_as_new(request, invitation))
+        return _join_as(request, invitation, request.user)
+    return _join_as_new(request, invitation)
 
 
 def _join_as(request: HttpRequest, invitation: Invitation, user: User) -> HttpResponse:
@@ -246,12 +246,6 @@ def _welcome(request: HttpRequest, invitation: Invitation) -> HttpResponse:
 
 def _closed(request: HttpRequest, reason: str = "") -> HttpResponse:
     return render(request, "team/join_closed.html", {"reason": reason}, status=410)
-
-
-def _private(response: HttpResponse) -> HttpResponse:
-    """The address is a key: it is told to no other site."""
-    response["Referrer-Policy"] = "no-referrer"
-    return response
 
 
 def _role(invitation: Invitation) -> Role:

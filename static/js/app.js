@@ -32,7 +32,19 @@
     return svg;
   }
 
-  window.rollcall = { toast, icon };
+  // The chosen one of tabs that are wider than the screen is in sight.
+  function showChosen() {
+    for (const tab of document.querySelectorAll(".filters > [aria-current]")) {
+      const strip = tab.parentElement;
+      if (strip.scrollLeft || strip.scrollWidth <= strip.clientWidth) continue;
+      const [own, around] = [tab, strip].map((one) => one.getBoundingClientRect());
+      if (own.right > around.right) strip.scrollLeft = own.left - around.left - (around.width - own.width) / 2;
+    }
+  }
+  showChosen();
+  for (const name of ["htmx:afterSwap", "htmx:oobAfterSwap"]) document.addEventListener(name, showChosen);
+
+  window.rollcall = { toast, icon, showChosen };
 
   document.addEventListener("animationend", (event) => {
     if (event.animationName === "toast-out") event.target.remove();

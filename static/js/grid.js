@@ -408,6 +408,7 @@
   function dayWords(day) {
     const today = dateOf(Date.now());
     if (day === today) return "Today";
+    if (day === dateOf(Date.now() - 86_400_000)) return "Yesterday";
     const [year, month, number] = day.split("-").map(Number);
     const noon = new Date(Date.UTC(year, month - 1, number, 12));
     const word = (part) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...part }).format(noon);

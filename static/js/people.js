@@ -6,6 +6,10 @@
 (() => {
   const form = () => document.getElementById("picks");
 
+  document.addEventListener("toggle", (event) => {
+    if (event.target.matches("details.rename[open]")) event.target.querySelector("input[name=label]").select();
+  }, true);
+
   // --- Crops, when they come into view ---
 
   const shower = new IntersectionObserver((entries) => {

@@ -107,14 +107,17 @@
     const isUndo = form.id === "review-done";
     if (!isUndo && !form.matches("[data-review]")) return;
     event.preventDefault();
+    if (isUndo) {
+      ask(undoing);
+      return;
+    }
     const data = new FormData(form);
     const { submitter } = event;
     if (submitter?.name) {
       if (submitter.name === "label") data.delete("label");
       data.append(submitter.name, submitter.value);
     }
-    if (isUndo) ask(data);
-    else decide(data);
+    decide(data);
   });
 
   function decide(data) {
@@ -125,9 +128,15 @@
     enqueue(data, card);
   }
 
-  // What needs an answer before anything can be shown: undo, and the way back.
-  function ask(data) {
-    enqueue(data, null);
+  // What needs an answer before anything can be shown: undo, and the way back. What is asked is read
+  // when its turn has come: until then, what was done last is something else.
+  function ask(read) {
+    enqueue(read, null);
+  }
+  function undoing() {
+    const data = new FormData(document.getElementById("review-done"));
+    data.set("do", "undo");
+    return data;
   }
 
   function enqueue(data, card) {
@@ -154,7 +163,8 @@
     show(card);
   }
 
-  async function send(data, card) {
+  async function send(given, card) {
+    const data = given instanceof FormData ? given : given();
     const shown = current();
     const cards = [...(shown ? [shown] : []), ...ready.map(cardIn)];
     for (const one of cards) data.append("have", one.dataset.card);
@@ -197,6 +207,7 @@
       const fresh = page.getElementById(id);
       if (fresh) document.getElementById(id)?.replaceWith(document.adoptNode(fresh));
     }
+    window.rollcall.showChosen();
     const recent = page.getElementById("review-recent");
     if (recent) {
       learnNames([...recent.children].map((one) => document.adoptNode(one)));
@@ -243,13 +254,14 @@
     button.click();
   }
 
-  function goBack() {
+  const goBack = () => ask(goingBack);
+  function goingBack() {
     const data = new FormData(document.getElementById("review-done"));
     const start = new URLSearchParams(current()?.dataset.start || "");
     data.set("at", current()?.dataset.at || start.get("at") || "");
     data.set("do", "back");
     data.delete("done");
-    ask(data);
+    return data;
   }
 
   const KEYS = {
@@ -259,7 +271,7 @@
     Delete: () => press(keyed("ignore")),
     ArrowRight: () => press(keyed("skip")),
     ArrowLeft: goBack,
-    Backspace: () => review.querySelector('[data-key="undo"]')?.click(),
+    Backspace: () => ask(undoing),
     "?": () => document.getElementById("review-keys").showModal(),
   };
 

@@ -25,6 +25,7 @@
       if (box.checked !== isOn) box.checked = isOn;
       box.tabIndex = -1;
     }
+    for (const head of root.querySelectorAll(".day")) paintDay(head);
     rove(scope);
   }
   function told() {
@@ -104,11 +105,61 @@
     if (answer.more) toast(`The first ${most.toLocaleString("en")} photos are selected: no more go at once.`, "warning");
   }
 
+  // --- A whole day, by its heading ---
+
+  const headOf = (tile) => tile?.closest(".tiles")?.previousElementSibling;
+  const tilesUnder = (day) => grid.tiles().filter((tile) => headOf(tile)?.dataset.day === day);
+  function paintDay(head) {
+    if (!form) return;
+    let box = head.querySelector(".day-check");
+    if (!box) {
+      box = document.createElement("input");
+      box.type = "checkbox";
+      box.className = "day-check";
+      box.autocomplete = "off";
+      box.tabIndex = -1;
+      box.setAttribute("aria-label", `Select all of ${head.textContent.trim()}`);
+      head.append(box);
+    }
+    const own = [...(head.nextElementSibling?.children || [])].map((tile) => selected.has(pkOf(tile)));
+    box.checked = own.length > 0 && own.every(Boolean);
+    box.indeterminate = !box.checked && own.some(Boolean);
+  }
+  // A day at the end of what is loaded may go on beyond it: then the server is asked.
+  function isWholeDay(day) {
+    const all = grid.sheets();
+    if (all.some((section) => section.classList.contains("dropped"))) return false;
+    const days = [...root.querySelectorAll(".day")].map((head) => head.dataset.day);
+    const isCut = (side, last) => root.querySelector(`.grid-edge.${side}`) && last === day;
+    return !isCut("newer", days[0]) && !isCut("older", days[days.length - 1]);
+  }
+  async function toggleDay(head, isOn) {
+    const { day } = head.dataset;
+    anchor = null;
+    if (isWholeDay(day)) {
+      set(tilesUnder(day).map(pkOf), isOn);
+      return;
+    }
+    const answer = await ask({ day });
+    if (answer) set(answer.photos.map(String), isOn);
+    else paint();
+    if (answer?.more) toast(`Only the first ${most.toLocaleString("en")} photos of this heading are meant.`, "warning");
+  }
+  root.addEventListener("change", (event) => {
+    if (event.target.matches(".day-check")) toggleDay(event.target.closest(".day"), event.target.checked);
+  });
+
   // --- The focus: one tile at a time is in the order of tabs ---
 
   function rove(scope = root) {
     if (!tileFor(current)) current = root.querySelector(".tile") && pkOf(root.querySelector(".tile"));
     for (const tile of scope.querySelectorAll(".tile")) link(tile).tabIndex = pkOf(tile) === current ? 0 : -1;
+    roveDay();
+  }
+  // Of the headings the one above the current tile.
+  function roveDay() {
+    const own = headOf(tileFor(current))?.querySelector(".day-check");
+    for (const box of root.querySelectorAll(".day-check")) box.tabIndex = box === own ? 0 : -1;
   }
   function goTo(tile) {
     if (!tile) return;
@@ -116,6 +167,7 @@
     if (old) link(old).tabIndex = -1;
     current = pkOf(tile);
     link(tile).tabIndex = 0;
+    roveDay();
     link(tile).focus({ preventScroll: true });
     const box = tile.getBoundingClientRect();
     if (box.top < grid.toolbar() + 8) scrollBy(0, box.top - grid.toolbar() - 40);
@@ -152,7 +204,7 @@
 
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.altKey || event.isComposing || document.body.classList.contains("viewing")) return;
-    if (event.target.closest?.("input:not(.tile-check), select, textarea, dialog, [contenteditable], details[open]")) return;
+    if (event.target.closest?.("input:not(.tile-check, .day-check), select, textarea, dialog, [contenteditable], details[open]")) return;
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "a" && form) {
       event.preventDefault();
       all();
@@ -208,6 +260,7 @@
     if (old) link(old).tabIndex = -1;
     current = pkOf(tile);
     link(tile).tabIndex = 0;
+    roveDay();
   });
 
   // --- Mouse and touch ---
