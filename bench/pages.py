@@ -274,7 +274,8 @@ def header(arguments: argparse.Namespace) -> str:
         "200,000 photos, 1,000,000 faces, 20,000 people, 1,000,000 recognitions; one person has "
         "50,000 faces and one gallery 100,000 photos. Milliseconds are the server's, of one "
         "request after the other, each with other targets. A line passes below 150 ms at p95 (an "
-        "action of the review or on a photo: 100 ms) with no more queries than at a hundredth of the size.\n"
+        "action of the review or on a photo: 100 ms) with no more queries than at a hundredth "
+        "of the size.\n"
     )
 
 
