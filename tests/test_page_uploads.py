@@ -440,7 +440,7 @@ def test_each_chosen_file_has_its_own_outcome(at_gallery: Page) -> None:
     rows = page.locator(".upload-row")
     expect(rows.filter(has_text="bad.jpg")).to_contain_text("This is not a picture")
     told = page.locator("#uploads .uploads-head").inner_text()
-    assert "1 added, 1 already here, 1 refused" in told
+    assert "1 new, 1 was here already, 1 refused" in told
 
 
 @pytest.mark.django_db(transaction=True)
