@@ -17,7 +17,9 @@ window.rollcall.sending = (form, { changed, landed }) => {
   const ASKED_AT_ONCE = 500;
   const LONGEST_PATH = 1000;
   const PATIENCE_MS = 90_000;
-  const MOST_TRIES = 6;
+  // A connection comes back; a server that breaks over a file breaks over it again.
+  const MOST_TRIES = 8;
+  const MOST_BREAKS = 3;
   const MOST_DENIALS = 4;
   const LONGEST_WAIT = 30;
   const OPEN = new Set(["unasked", "asked", "waiting", "sending"]);
@@ -37,7 +39,7 @@ window.rollcall.sending = (form, { changed, landed }) => {
   let asking = false;
   let probing = false;
   let renewing = false;
-  // null, or { kind: "lost" | "checking" | "signed-out" | "closed", words }
+  // null, or { kind: "lost" | "checking" | "signed-out" | "closed", words, status }
   let trouble = null;
   let losses = 0;
   let denials = 0;
@@ -129,7 +131,7 @@ window.rollcall.sending = (form, { changed, landed }) => {
     }
     if (response.redirected || status === 401) stop("signed-out");
     else if (status === 403 || status === 404) deny();
-    else if (PASSING(status)) lose(Number(response.headers.get("Retry-After")));
+    else if (PASSING(status)) lose(status, Number(response.headers.get("Retry-After")));
     // It does not want to say: then all of them are sent.
     else return [];
     return null;
@@ -205,9 +207,9 @@ window.rollcall.sending = (form, { changed, landed }) => {
       end(item, "refused", "This file can't be read any more. Choose it again.");
       return;
     }
-    if (item.tries < MOST_TRIES) putBack(item, item.tries);
+    if (item.tries < (status === 500 ? MOST_BREAKS : MOST_TRIES)) putBack(item, item.tries);
     else end(item, "unsent", status ? `The server could not take it (${status}).` : "The connection was lost too often.");
-    lose(seconds);
+    lose(status, seconds);
   }
 
   function putBack(item, tries) {
@@ -237,11 +239,11 @@ window.rollcall.sending = (form, { changed, landed }) => {
 
   // --- Trouble ---
 
-  function lose(seconds = 0) {
+  function lose(status = 0, seconds = 0) {
     if (trouble) return;
     const wait = Math.max(seconds || 0, Math.min(2 ** losses, LONGEST_WAIT));
     losses += 1;
-    trouble = { kind: "lost" };
+    trouble = { kind: "lost", status };
     timer = setTimeout(comeBack, wait * 1000);
     changed();
   }
@@ -331,10 +333,11 @@ window.rollcall.sending = (form, { changed, landed }) => {
     changed();
   }
 
+  // Or to find out whether it can.
   function goOn() {
     denials = 0;
     if (trouble?.kind === "lost") comeBack();
-    else if (trouble) renew();
+    else renew();
   }
 
   function cancel() {

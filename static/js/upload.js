@@ -44,6 +44,7 @@
       panel.hidden = false;
       part("title").textContent = `Looking through the folder: ${many(count, "photo")}…`;
     },
+    isOpen: () => sending.now().open > 0,
   };
 
   // --- Rows: what is under way, and what needs somebody's attention; the rest is counted ---
@@ -159,20 +160,21 @@
     pace.weight = pace.weight * old + seconds;
   }
 
-  function paceWords(now) {
+  // How fast it is and how long it takes, in words; nothing while nobody can know.
+  function paceOf(now) {
     if (pace.weight < MATURE_S || !pace.bytes) return [];
     const speed = pace.bytes / pace.weight;
     const files = pace.files / pace.weight;
-    const left = Math.max(now.bytes.all - now.loaded, 0) / speed;
-    return [`${size(speed)}/s`, files >= 0.1 && `${files.toFixed(files < 10 ? 1 : 0)} photos/s`, leftWords(left)].filter(Boolean);
+    const photos = files >= 0.1 ? ` · ${files.toFixed(files < 10 ? 1 : 0)} photos/s` : "";
+    return [`${size(speed)}/s${photos}`, leftWords(Math.max(now.bytes.all - now.loaded, 0) / speed)];
   }
 
   function leftWords(seconds) {
-    if (seconds < 50) return "less than a minute left";
+    if (seconds < 50) return "Less than a minute left";
     const minutes = Math.round(seconds / 60);
     const long = minutes < 60 ? `${minutes || 1} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
     const until = new Date(Date.now() + seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
-    return `about ${long} left${minutes > 1 ? `, until ${until}` : ""}`;
+    return `About ${long} left${minutes > 1 ? `, until ${until}` : ""}`;
   }
 
   function outcome({ added, present, restored, trashed, refused, unsent }) {
@@ -202,8 +204,10 @@
     bar.value = isOver ? bar.max : now.loaded;
     bar.setAttribute("aria-valuetext", `${number(now.over)} of ${many(now.all, "photo")}`);
     part("title").textContent = titleOf(now, isOver);
+    const [speed, left] = isOver || now.trouble || now.paused ? [] : paceOf(now);
     part("words").textContent = isOver ? outcome(now.counts) || "No photo among these files"
-      : [`${size(now.loaded)} of ${size(now.bytes.all)}`, ...(now.trouble || now.paused ? [] : paceWords(now))].join(" · ");
+      : [`${size(now.loaded)} of ${size(now.bytes.all)}`, speed].filter(Boolean).join(" · ");
+    part("left").textContent = left || "";
     part("pause").textContent = now.paused ? "Go on" : "Pause";
     part("steer").hidden = isOver;
     part("close").hidden = !isOver;
@@ -220,7 +224,7 @@
   function titleOf(now, isOver) {
     const place = `${number(now.over)} of ${number(now.all)}`;
     if (isOver) return cancelled ? "Upload cancelled" : now.counts.unsent ? "Upload not complete" : "Upload finished";
-    if (now.trouble?.kind === "lost") return `Connection lost at ${place}`;
+    if (now.trouble?.kind === "lost") return `${now.trouble.status ? "Waiting for the server" : "Connection lost"} at ${place}`;
     if (now.trouble && now.trouble.kind !== "checking") return `Upload stopped at ${place}`;
     if (now.paused) return `Paused at ${place}`;
     return now.isAsking ? `Looking which of ${many(now.all, "photo")} are here…` : `Uploading ${place}`;
@@ -232,11 +236,16 @@
     part("sign-in").hidden = kind !== "signed-out";
     part("go-on").textContent = kind === "lost" ? "Try now" : "Go on";
     const words = {
-      lost: "The server can't be reached. It is tried again and again; nothing is lost, and what has arrived is not sent twice.",
+      lost: `${lostWords(trouble)} It is tried again and again; nothing is lost, and what has arrived is not sent twice.`,
       "signed-out": "You are signed out. Sign in in another tab and come back: the upload goes on where it is. Do not close this one.",
       closed: trouble?.words,
     }[kind];
     if (words && part("why").textContent !== words) part("why").textContent = words;
+  }
+
+  function lostWords(trouble) {
+    if (trouble?.status === 429) return "The server asks to wait a moment.";
+    return trouble?.status ? `The server can't take files just now (${trouble.status}).` : "The server can't be reached.";
   }
 
   // For those who hear the page: each quarter, each trouble, the end.
@@ -273,6 +282,12 @@
   });
   window.addEventListener("beforeunload", (event) => {
     if (sending.now().open) event.preventDefault();
+  });
+  // A poll that finds the session ended would take the page away, and the files with it.
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    if (!event.detail.xhr.getResponseHeader("HX-Redirect") || !sending.now().open) return;
+    event.preventDefault();
+    sending.goOn();
   });
 
   // --- An upload that was cut off ---
@@ -324,8 +339,11 @@
   }
   // Another tab may still be at it.
   channel?.addEventListener("message", ({ data }) => {
-    if (data === "who" && sending.now().open) channel.postMessage("me");
-    else if (data === "me") clearTimeout(offering);
+    if (data === "who" && sending.now().open) {
+      channel.postMessage("me");
+      // That tab may be the one in which somebody has signed in again.
+      if (sending.now().trouble?.kind === "signed-out") sending.goOn();
+    } else if (data === "me") clearTimeout(offering);
   });
   channel?.postMessage("who");
   const offering = setTimeout(offer, channel ? 300 : 0);
