@@ -168,6 +168,8 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=1000)
     parser.add_argument("--write", action="store_true", help="bench/uploads.md, too")
     options = parser.parse_args()
+    # So that what was started is stopped, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     load = os.getloadavg()[0]
     folder = Path(tempfile.mkdtemp(prefix="rollcall-bench-uploads-"))
     try:

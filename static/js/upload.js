@@ -165,7 +165,7 @@
     if (pace.weight < MATURE_S || !pace.bytes) return [];
     const speed = pace.bytes / pace.weight;
     const files = pace.files / pace.weight;
-    const photos = files >= 0.1 ? ` · ${files.toFixed(files < 10 ? 1 : 0)} photos/s` : "";
+    const photos = files >= 0.1 ? ` · ${files.toFixed(files < 10 ? 1 : 0)}\u00a0photos/s` : "";
     return [`${size(speed)}/s${photos}`, leftWords(Math.max(now.bytes.all - now.loaded, 0) / speed)];
   }
 
@@ -279,6 +279,7 @@
     Object.assign(pace, { over: 0, weight: 0, bytes: 0, files: 0 });
     leftOut = 0;
     said = "";
+    isMine = false;
   });
   window.addEventListener("beforeunload", (event) => {
     if (sending.now().open) event.preventDefault();
