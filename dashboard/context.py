@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from django.core.cache import cache
 from django.http import HttpRequest
 from django.urls import reverse
 
 from persons.access import RIGHTS, Right, galleries_seen_by, memberships_of
 from persons.models import Face, Membership, Role, Team
+from persons.reviewing import FULL_SECONDS
 
 SECTIONS = {
     "g": "galleries",
@@ -100,12 +102,18 @@ class Shell:
         """Faces that the review goes through; counted no further than anybody reads."""
         if self.team is None or not self.can_see:
             return 0
+        full = f"waiting-full-{self.team.pk}-{self._request.user.pk}"
+        if cache.get(full):
+            return MOST_COUNTED + 1
         # What is in the trash waits for nobody, so that an index alone answers.
         faces = Face.everything.waiting().filter(space__team=self.team).order_by()
         if not self.can_manage:
             seen = galleries_seen_by(self._request.user, self.team)
             faces = faces.filter(gallery__in=seen)
-        return faces[: MOST_COUNTED + 1].count()
+        count = faces[: MOST_COUNTED + 1].count()
+        if count > MOST_COUNTED:
+            cache.set(full, True, FULL_SECONDS)
+        return count
 
     @property
     def waiting_text(self) -> str:

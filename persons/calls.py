@@ -110,11 +110,11 @@ def end(
         row.status, row.error, row.result = result.status, result.error, dict(result.raw)
         row.face_count = min(len(result.persons), MAX_FACE_COUNT)
     _judge(call, results)
-    with statements.piped():
-        steps = [metering.sent(call)] if was_sent(error) else []
-        if rows:
-            steps.append(statements.RECOGNITIONS.update(rows, RESULT))
-        run(*steps, statements.CALLS.update([call], END))
+    more = [statements.RECOGNITIONS.update(rows, RESULT)] if rows else []
+    if was_sent(error):
+        metering.sent(call, END, more)
+    else:
+        statements.end_call(call, END, more, month=None, tariff=None)
 
 
 def answered_from_store(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -24,20 +25,15 @@ def this_month(now: datetime | None = None) -> date:
     return (now or timezone.now()).astimezone(UTC).date().replace(day=1)
 
 
-def sent(call: Call) -> Statement:
-    """Count a call that was sent: its cost, and the statement that raises its payer's meter.
+def sent(call: Call, names: Sequence[str] = (), more: Sequence[Statement] = ()) -> None:
+    """A call that was sent is over: `names` of it and `more` are written, its cost is set, and its
+    payer's meter is raised.
 
-    In the caller's transaction, late: the account's month is one row, so that two calls that end at
-    once are priced one after the other and the ladder's edge is crossed exactly once.
+    The account's month is one row, so that two calls that end at once are priced one after the
+    other and the ladder's edge is crossed exactly once.
     """
-    month = this_month()
-    call.cost = Decimal(0)
-    if call.image_count and call.backend != FREE:
-        after = statements.raise_total(month, call.image_count)
-        call.cost = tariff().cost(after - call.image_count, call.image_count)
-    return statements.meter(
-        call.team, call.key, month, calls=1, images=call.image_count, cost=call.cost
-    )
+    ladder = tariff() if call.backend != FREE else None
+    statements.end_call(call, names, more, month=this_month(), tariff=ladder)
 
 
 def saved(call: Call) -> Statement:

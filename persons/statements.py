@@ -7,8 +7,8 @@ SQLite; everything else in Rollcall is the ORM's.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -27,7 +27,8 @@ from persons.models import (
     Space,
     Team,
 )
-from persons.tables import Statement, Table, database, places, returning, rows
+from persons.tables import Statement, Table, database, places, returning, rows, run
+from persons.tariff import Tariff
 from persons.vision.types import ImageStatus
 
 KEYS, TEAMS, SPACES = Table(ApiKey), Table(Team), Table(Space)
@@ -132,20 +133,6 @@ def _inserted(call: Call, images: Sequence[Recognition], pks: Sequence[int]) -> 
         made._state.adding, made._state.db = False, database().alias
 
 
-@contextmanager
-def piped() -> Iterator[None]:
-    """A transaction of statements of this module, which PostgreSQL is sent as they come: waited for
-    are rows that are asked for, and the end."""
-    db = database()
-    if db.vendor != "postgresql" or db.in_atomic_block:
-        with transaction.atomic(savepoint=False):
-            yield
-        return
-    db.ensure_connection()
-    with db.wrap_database_errors, db.connection.pipeline(), transaction.atomic():
-        yield
-
-
 def stored_results(
     space: Space, question: str, digests: Sequence[str], since: datetime
 ) -> list[Recognition]:
@@ -183,19 +170,83 @@ RAISED = ", ".join(f"{name} = old.{name} + excluded.{name}" for name in COUNTED)
 
 
 def raise_total(month: date, images: int) -> int:
-    """The account's images of the month, these included. The row stays locked: see `metering`."""
+    """The account's images of the month, these included. The row stays locked to the end of the
+    transaction: two calls that end at once are priced one after the other."""
     ((total,),) = rows((TOTAL, [_date(month), images]))
     return int(total)
 
 
-def meter(team: Team, key: ApiKey | None, month: date, **by: int | Decimal) -> Statement:
-    """Raises the meter's columns, or starts it with them."""
+def meter(
+    team: Team, key: ApiKey | None, month: date, cost_is: str = "", **by: int | Decimal
+) -> Statement:
+    """Raises the meter's columns, or starts it with them; its cost by the expression `cost_is`."""
     row = Meter(team_id=team.pk, key_id=key.pk if key else None, month=month, **by)
-    insert, values = METERS.insert([row])
+    insert, values = METERS.insert([row], **({"cost": cost_is} if cost_is else {}))
     which = "(team_id, key_id, month) WHERE key_id IS NOT NULL"
     if key is None:
         which = "(team_id, month) WHERE key_id IS NULL"
     return f"{insert} ON CONFLICT {which} DO UPDATE SET {RAISED}", values
+
+
+def end_call(
+    call: Call,
+    names: Sequence[str],
+    more: Sequence[Statement],
+    *,
+    month: date | None,
+    tariff: Tariff | None,
+) -> None:
+    """`more`, and the attributes `names` of a call that is over; its cost, which is set, is its
+    images' by the account's ladder, or nothing without a `tariff`. Metered, unless `month` is None.
+
+    All or nothing: on PostgreSQL it is one statement, so that the account's row of the month is
+    locked for as short as can be, and there is one trip there and back.
+    """
+    with _atomic():
+        steps, cost_is = ([], "") if month is None else _counted(call, month, tariff)
+        last = CALLS.update([call], names, **({"cost": cost_is} if cost_is else {}))
+        if cost_is:
+            ((call.cost,),) = rows(*steps, *more, returning("cost", last))
+        else:
+            run(*steps, *more, last)
+
+
+def _counted(call: Call, month: date, tariff: Tariff | None) -> tuple[list[Statement], str]:
+    """The steps that count a call, whose cost is set; or what its cost is, in PostgreSQL's words,
+    where that works it out on the way."""
+    steps: list[Statement] = []
+    cost_is = ""
+    call.cost = Decimal(0)
+    if tariff is not None and call.image_count:
+        if database().vendor == "postgresql":
+            steps = [(TOTAL, [_date(month), call.image_count]), _cost(call, tariff)]
+            cost_is = "(SELECT cost FROM step1)"
+        else:
+            after = raise_total(month, call.image_count)
+            call.cost = tariff.cost(after - call.image_count, call.image_count)
+    by: dict[str, Any] = {"calls": 1, "images": call.image_count, "cost": call.cost}
+    return [*steps, meter(call.team, call.key, month, cost_is, **by)], cost_is
+
+
+def _atomic() -> AbstractContextManager[object]:
+    """PostgreSQL runs as one statement what `run` is given, which is a transaction by itself."""
+    if database().vendor == "postgresql":
+        return nullcontext()
+    return transaction.atomic(savepoint=False)
+
+
+def _cost(call: Call, tariff: Tariff) -> Statement:
+    """As `Tariff.cost`, of the total that was just raised."""
+    parts: list[str] = []
+    values: list[Any] = []
+    below = 0
+    for step in tariff.steps:
+        edge = "images" if step.up_to is None else "LEAST(images, %s)"
+        parts.append(f"GREATEST({edge} - GREATEST(images - %s, %s), 0) * %s")
+        values += [*([] if step.up_to is None else [step.up_to]), call.image_count, below]
+        values.append(step.price)
+        below = step.up_to or 0
+    return f"SELECT {' + '.join(parts)} AS cost FROM step0", values
 
 
 def _date(day: date) -> Any:

@@ -55,11 +55,13 @@ class Table(Generic[M]):
             [_stored(field, row, db) for row in rows for field in given],
         )
 
-    def update(self, rows: Sequence[M], names: Sequence[str]) -> Statement:
-        """Of the attributes `names` of rows that there are."""
+    def update(self, rows: Sequence[M], names: Sequence[str], **instead: str) -> Statement:
+        """Of the attributes `names` of rows that there are; `instead`, for one row alone, are
+        expressions that stand for their values."""
         if len(rows) == 1:
-            new = ", ".join(f"{self._column(name)} = %s" for name in names)
-            return f"UPDATE {self.name} SET {new} WHERE id = %s", self._new(rows[0], names)
+            given = [name for name in names if name not in instead]
+            new = ", ".join(f"{self._column(name)} = {instead.get(name, '%s')}" for name in names)
+            return f"UPDATE {self.name} SET {new} WHERE id = %s", self._new(rows[0], given)
         new = ", ".join(
             f"{self._column(name)} = new.column{place}" for place, name in enumerate(names, 1)
         )

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
+PLACES = 4
+"""Decimals of a price, and of what is kept of a cost."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -53,6 +56,8 @@ def parse(text: str, currency: str = "₽") -> Tariff:
             raise ValueError(f"“{part}” is not of the form images:price") from None
         if not step.price.is_finite() or step.price < 0:
             raise ValueError(f"“{part}” has no price from 0 up")
+        if step.price != round(step.price, PLACES):
+            raise ValueError(f"“{part}” has a price of more than {PLACES} decimals")
         if (step.up_to is None) != last:
             raise ValueError("the last step, and it alone, has a price without a number of images")
         if step.up_to is not None and step.up_to <= (steps[-1].up_to or 0 if steps else 0):

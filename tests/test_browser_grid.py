@@ -89,9 +89,6 @@ def first_seen(page: Page) -> str:
     return str(page.evaluate(SHOWN))
 
 
-@pytest.mark.xfail(
-    reason="fails since the parts were put together: to be looked into", strict=False
-)
 def test_a_long_gallery_is_scrolled_with_few_tiles_in_memory_and_back_up_again(
     page: Page, live: str, fill: Callable[[int], list[Photo]], vera: User, sign_in: SignIn
 ) -> None:

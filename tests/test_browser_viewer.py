@@ -263,9 +263,6 @@ def test_zooming_keeps_the_boxes_on_the_faces(
     expect(page.locator("#stage")).to_have_class(re.compile("zoomed"))
 
 
-@pytest.mark.xfail(
-    reason="fails since the parts were put together: to be looked into", strict=False
-)
 def test_a_swipe_turns_on_a_touch_screen(
     browser: Any, live: str, photos: list[Photo], bob: User, sign_in: SignIn
 ) -> None:
@@ -287,6 +284,9 @@ def test_a_swipe_turns_on_a_touch_screen(
     touch("touchStart", (320, 400))
     for x in range(300, 40, -40):
         touch("touchMove", (x, 402))
+    # Held before it is lifted: while a fling goes on, Chromium takes a tap for its end, no click.
+    page.wait_for_timeout(200)
+    touch("touchMove", (50, 402))
     touch("touchEnd")
     shows(page, photos[1])
     # The faces lie below and are pushed up.

@@ -265,8 +265,10 @@ class TestWhatIsShown:
         client.get(review_url(team))
         with django_assert_num_queries(26):
             client.get(review_url(team))
-        with django_assert_num_queries(58):
+        with django_assert_num_queries(40):
             decide(client, last, "confirm", headers=HTMX)
+        with django_assert_num_queries(23):
+            client.post(review_url(team, ""), {"do": "more", "have": ["f1"]}, headers=HTMX)
 
 
 class TestDecisions:
@@ -391,24 +393,25 @@ class TestDecisions:
         hidden.refresh_from_db()
         assert hidden.decision == Decision.NONE
 
-    def test_the_answer_to_the_script_has_the_cards_that_the_page_has_not(
+    def test_the_script_is_told_what_was_done_and_asks_for_the_cards_that_the_page_has_not(
         self, team: Team, gallery: Gallery, bob: User, sign_in: SignIn
     ) -> None:
         faces = [make_face(gallery) for _ in range(7)][::-1]
         client = sign_in(bob)
         first = ids(client.get(review_url(team)))
         assert first == [f"f{face.pk}" for face in faces[:4]]
-        answer = decide(
-            client,
-            faces[0],
-            label="Anna",
+        answer = decide(client, faces[0], label="Anna", headers=HTMX)
+        assert "This is Anna" in answer.text
+        assert "<html" not in answer.text and "data-ready" not in answer.text
+        more = client.post(
+            review_url(team, ""),
+            {"do": "more", "have": first[1:], "behind": f"0.{faces[3].pk}"},
             headers=HTMX,
-            have=first[1:],
-            behind=f"0.{faces[3].pk}",
         )
-        assert [card.id for card in answer.context["cards"]] == [f"f{faces[4].pk}"]
-        assert "<html" not in answer.text
-        assert 'data-person="' in answer.text
+        assert [card.id for card in more.context["cards"]] == [f"f{faces[4].pk}"]
+        assert "<html" not in more.text
+        assert 'data-person="' in more.text
+        assert AuditEntry.objects.filter(action__startswith="face").count() == 1
 
 
 class TestPairs:

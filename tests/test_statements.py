@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,7 +15,8 @@ from persons import calls, cloud, metering, statements
 from persons.models import ApiKey, Call, Meter, MonthTotal, Recognition, Space, Team
 from persons.models.calls import Outcome
 from persons.statements import CALLS, KEYS, RECOGNITIONS, SPACES, TEAMS
-from persons.tables import Table, run
+from persons.tables import Statement, Table, run
+from persons.tariff import parse
 from persons.vision.tokens import Secret
 from persons.vision.types import Answer, Image, ImageResult, ImageStatus, Method
 from tests import factories, fakes, wire
@@ -134,38 +134,39 @@ def test_which_people_are_known(space: Space, team: Team) -> None:
     assert statements.known_people(space, set()) == set()
 
 
-def fail() -> None:
-    raise ZeroDivisionError
-
-
-WRONG: dict[str, tuple[type[Exception], Callable[[], None]]] = {
-    "a column that is not": (DatabaseError, lambda: run(("UPDATE persons_call SET x = 1", []))),
-    "a null too many": (
-        DatabaseError,
-        lambda: run(("INSERT INTO persons_team (id) VALUES (1)", [])),
-    ),
-    "a mistake of ours": (ZeroDivisionError, fail),
-}
-
-
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("what", WRONG)
-def test_a_transaction_that_fails_half_way_leaves_nothing(team: Team, what: str) -> None:
-    """Also where the failure is heard of only after more was sent; and the connection goes on."""
+@pytest.mark.parametrize(
+    "wrong", ["UPDATE persons_call SET x = 1", "INSERT INTO persons_team (id) VALUES (1)"]
+)
+def test_a_call_that_can_not_be_ended_counts_nothing(team: Team, wrong: str) -> None:
+    call = Call.objects.create(team=team, image_count=3, backend="cloud")
     month = metering.this_month()
-    wanted, wrong = WRONG[what]
 
-    def work(step: Callable[[], None]) -> None:
-        with statements.piped():
-            statements.raise_total(month, 1)
-            step()
-            run(statements.meter(team, None, month, calls=1))
+    def end(*more: Statement) -> None:
+        statements.end_call(call, ["cost"], more, month=month, tariff=parse("2:1, 0.5"))
 
-    with pytest.raises(wanted):
-        work(wrong)
+    with pytest.raises(DatabaseError):
+        end((wrong, []))
     assert not MonthTotal.objects.exists() and not Meter.objects.exists()
-    work(lambda: None)
-    assert (MonthTotal.objects.get().images, Meter.objects.get().calls) == (1, 1)
+    end()
+    assert (MonthTotal.objects.get().images, Meter.objects.get().calls) == (3, 1)
+    call.refresh_from_db()
+    assert call.cost == Meter.objects.get().cost == Decimal("2.5")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("ladder", ["0", "0.06", "10:1, 0.5", "3:0.0613, 4:7, 100:0.0001, 0.03"])
+def test_a_call_costs_what_the_ladder_says_at_each_of_its_steps(team: Team, ladder: str) -> None:
+    tariff, before = parse(ladder), 0
+    for images in (1, 2, 1, 5, 0, 1, 90, 1, 1, 7):
+        call = Call.objects.create(team=team, image_count=images, backend="cloud")
+        month = metering.this_month()
+        statements.end_call(call, ["cost"], [], month=month, tariff=tariff)
+        assert call.cost == tariff.cost(before, images)
+        call.refresh_from_db()
+        assert call.cost == tariff.cost(before, images)
+        before += images
+    assert Meter.objects.get().cost == tariff.cost(0, before)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -188,16 +189,12 @@ def test_a_connection_that_died_between_two_calls_is_made_anew(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
-    ("found", "wanted"), [(None, 9), (1, 10)], ids=["nobody", "somebody whom the ledger knows"]
+    ("found", "wanted"), [(None, 6), (1, 7)], ids=["nobody", "somebody whom the ledger knows"]
 )
 def test_a_call_asks_the_database_no_more_than_it_must(
     team: Team, space: Space, settings: Any, found: int | None, wanted: int
 ) -> None:
-    """Key, space, stored answer; its rows; both circuits; then total, meter and end together.
-
-    The rows are written in a transaction of their own, and BEGIN and COMMIT of the last are counted
-    as well. PostgreSQL waits for the answer seven times: they are sent with their neighbours.
-    """
+    """Key, space, stored answer; its rows; both circuits; then total, meter and end together."""
     settings.REUSE_HOURS = 24
 
     factories.PersonFactory.create(space=space, person_id=1)
@@ -214,7 +211,7 @@ def test_a_call_asks_the_database_no_more_than_it_must(
     told = [query["sql"] for query in queries]
     if connection.vendor == "sqlite":
         # One file, and no way to it: steps are statements, and each write has its transaction.
-        wanted += 5
+        wanted += 8
     assert len(told) == wanted, "\n".join(told)
 
 

@@ -12,6 +12,7 @@
   const RENEW = 25_000;
   const SWIPE = 90; // Pixels.
   const TRIES = 3;
+  const FEW = 2; // Cards behind the one that is shown, from which on more are asked for.
 
   const action = () => new URL(window.location.href).pathname;
   const token = () => review.querySelector("[name=csrfmiddlewaretoken]").value;
@@ -131,10 +132,26 @@
 
   function enqueue(data, card) {
     underWay += 1;
-    chain = chain.then(() => send(data, card)).finally(() => {
+    chain = chain.then(() => send(data, card)).then(fetchMore).finally(() => {
       underWay -= 1;
       if (!underWay && !current()) finish();
     });
+  }
+
+  // The cards behind are asked for by themselves, so that no key waits for them.
+  async function fetchMore() {
+    if (ready.length > FEW) return;
+    const data = new FormData(document.getElementById("review-done"));
+    data.delete("done");
+    data.append("do", "more");
+    await send(data, null);
+  }
+
+  // Nothing was decided: the card is shown again, before the one that had its place.
+  function takeBack(card, shown) {
+    if (!card) return;
+    putBack(shown);
+    show(card);
   }
 
   async function send(data, card) {
@@ -144,9 +161,8 @@
     data.append("behind", cards.length ? cards[cards.length - 1].dataset.at : data.get("at"));
     const response = await post(data);
     if (!response) {
-      putBack(shown);
-      if (card) show(card);
-      toast("The server can’t be reached. Nothing was decided about this one.", "error");
+      takeBack(card, shown);
+      if (data.get("do") !== "more") toast("The server can’t be reached. Nothing was decided about this one.", "error");
       return;
     }
     const type = response.headers.get("Content-Type") || "";
@@ -155,8 +171,7 @@
       return;
     }
     if (!response.ok && response.status !== 422) {
-      putBack(shown);
-      if (card) show(card);
+      takeBack(card, shown);
       toast("Something went wrong on the server. Try again in a moment.", "error");
       return;
     }

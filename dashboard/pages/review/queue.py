@@ -138,6 +138,8 @@ def _from(desk: Desk, card: Card) -> str:
 def _answer(request: PageRequest, desk: Desk) -> HttpResponse:
     actor = actor_of(request)
     do = request.POST.get("do", Verdict.NAME)
+    if do == "more" and is_fragment(request):
+        return _more(request, desk)
     if do == "undo":
         outcome = _undo(desk, actor, request.POST.get("done", ""))
     elif do == "back":
@@ -163,22 +165,26 @@ def _answer(request: PageRequest, desk: Desk) -> HttpResponse:
     return response
 
 
-def _for_the_script(request: PageRequest, desk: Desk, outcome: Outcome) -> HttpResponse:
-    """The cards that the page has not, and what else moved."""
+def _more(request: PageRequest, desk: Desk) -> HttpResponse:
+    """The cards that the page has not, and what else moved: asked for when few are left."""
     have = [one for one in request.POST.getlist("have") if one[1:].isdigit()][:MOST_HELD]
+    cards = desk.cards(have=have, after=request.POST.get("behind", ""))
+    context = _context(desk, cards) | {"cards": cards, "recent": recent_people(desk, cards)}
+    return render(request, "review/_more.html", context)
+
+
+def _for_the_script(request: PageRequest, desk: Desk, outcome: Outcome) -> HttpResponse:
+    """What became of a key, and nothing that the page has already or asks for by itself."""
     place = outcome.place or desk.place
     remember_place(request.user, desk.team, place.query())
-    cards: list[Card] = []
-    if not outcome.error:
-        cards = desk.cards(have=have, after=request.POST.get("behind", ""))
-        if isinstance(outcome.first, FaceCard):
-            hold(request.user, [outcome.first.face.pk])
-    first = [outcome.first] if outcome.first else []
-    named = request.POST.get("do", "") in ("", Verdict.NAME, Verdict.CONFIRM)
-    context = _context(desk, [*first, *cards]) | {
+    if not outcome.error and isinstance(outcome.first, FaceCard):
+        hold(request.user, [outcome.first.face.pk])
+    context = {
+        "team": desk.team,
+        "place": desk.place,
+        "can_edit": desk.can_edit,
         "first": outcome.first,
-        "cards": cards,
-        "recent": recent_people(desk, cards) if named and outcome.done else None,
+        "starts": {outcome.first.id: _from(desk, outcome.first)} if outcome.first else {},
         "done": last_done(desk, outcome.done),
         "notice": outcome.notice,
         "error": outcome.error,
