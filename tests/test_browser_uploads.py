@@ -163,7 +163,7 @@ def test_sixty_photos_in_one_drop(
     assert bar.get_attribute("aria-valuetext") == "60 of 60 photos"
     # All of it is there now: nothing is left to be said on the next visit.
     page.reload()
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(1300)
     expect(page.locator("#upload-rest")).to_be_hidden()
 
 
@@ -204,18 +204,21 @@ def test_a_tab_that_was_closed_leaves_only_the_rest_to_send(
     gallery: Gallery,
 ) -> None:
     page, paths = at_gallery, folder(30)
-    taken.seconds = 0.1
+    taken.seconds = 0.3
     choose(page, paths)
-    wait_for(page, taken, 10)
+    wait_for(page, taken, 6)
     other = page.context.new_page()
     other.set_default_timeout(15_000)
     other.goto(address(live))
-    other.wait_for_timeout(500)
+    other.wait_for_timeout(1300)
     # While the first tab is at it, nothing has stopped.
     expect(other.locator("#upload-rest")).to_be_hidden()
     page.close()
     other.wait_for_timeout(500)
+    while not taken.is_idle:
+        other.wait_for_timeout(50)
     arrived = Photo.objects.count()
+    taken.seconds = 0
     other.reload()
     note = other.locator("#upload-rest")
     expect(note).to_contain_text(re.compile(r"The upload of 30 photos stopped at \d+\."))
@@ -229,7 +232,7 @@ def test_a_tab_that_was_closed_leaves_only_the_rest_to_send(
     assert not taken.twice
     assert Photo.objects.count() == 31
     other.reload()
-    other.wait_for_timeout(500)
+    other.wait_for_timeout(1300)
     expect(note).to_be_hidden()
 
 

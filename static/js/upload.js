@@ -344,10 +344,14 @@
       channel.postMessage("me");
       // That tab may be the one in which somebody has signed in again.
       if (sending.now().trouble?.kind === "signed-out") sending.goOn();
-    } else if (data === "me") clearTimeout(offering);
+    } else if (data === "me") {
+      // However late it says so.
+      clearTimeout(offering);
+      note.hidden = true;
+    }
   });
   channel?.postMessage("who");
-  const offering = setTimeout(offer, channel ? 300 : 0);
+  const offering = setTimeout(offer, channel ? 1000 : 0);
   for (const button of note.querySelectorAll("[data-pick]")) {
     button.addEventListener("click", () => document.getElementById(button.dataset.pick).click());
   }
