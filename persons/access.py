@@ -125,11 +125,13 @@ def hidden_from(user: Asker, team: Team, *, write: bool = False) -> frozenset[in
     """
     if not user.is_authenticated:
         return frozenset(Gallery.objects.filter(team=team).values_list("pk", flat=True))
-    owns = Membership.objects.filter(team=team, user=user, role=Role.OWNER)
-    named = GalleryMember.objects.filter(gallery=OuterRef("pk"), user=user)
+    if Right.MANAGE in rights_of(user, team):
+        return frozenset()
+    named = GalleryMember.objects.filter(user=user)
     if write:
         named = named.filter(role=Role.EDITOR)
-    closed = Gallery.objects.filter(team=team, is_open=False).filter(~Exists(named), ~Exists(owns))
+    closed = Gallery.objects.filter(team=team, is_open=False)
+    closed = closed.exclude(pk__in=named.values("gallery"))
     return frozenset(closed.order_by().values_list("pk", flat=True))
 
 

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
 from persons.access import Right, galleries_seen_by, rights_of
-from persons.models import Gallery, Run, Space, SpaceJob
+from persons.models import Gallery, Photo, Run, Space, SpaceJob
 from persons.models.work import JobState
 from persons.pipeline.claims import pace_of
 
 RECENT = 12
+GALLERIES = 12
 OFFERED = timedelta(days=7)
 """How long the page offers by itself to restore what was emptied. The snapshot stays."""
 
@@ -56,15 +57,20 @@ def frame_of(request: HttpRequest, found: Space) -> dict[str, Any]:
         "runs": list(Run.objects.running().filter(space=found)) if may_see else [],
         "jobs": rows_of(recent),
         "undo": undo_of(recent) if Right.MANAGE in rights else None,
-        "galleries": _galleries(galleries_seen_by(request.user, found.team), found)
-        if may_see
-        else [],
+        **(_galleries(galleries_seen_by(request.user, found.team), found) if may_see else {}),
     }
 
 
-def _galleries(galleries: QuerySet[Gallery], found: Space) -> list[Gallery]:
-    present = Count("photos", filter=Q(photos__trashed_at=None))
-    return list(galleries.filter(space=found).annotate(photo_count=present).order_by("name"))
+def _galleries(galleries: QuerySet[Gallery], found: Space) -> dict[str, Any]:
+    """The newest ones with their `photo_count`: a space may have hundreds."""
+    theirs = galleries.filter(space=found)
+    shown = list(theirs.order_by("-pk")[: GALLERIES + 1])
+    more = len(shown) > GALLERIES
+    counted = Photo.objects.filter(gallery__in=shown[:GALLERIES]).order_by().values("gallery")
+    counts = dict(counted.annotate(n=Count("pk")).values_list("gallery", "n"))
+    for gallery in shown:
+        gallery.photo_count = counts.get(gallery.pk, 0)  # type: ignore[attr-defined]
+    return {"galleries": shown[:GALLERIES], "has_more_galleries": more}
 
 
 def _recent(found: Space) -> list[SpaceJob]:

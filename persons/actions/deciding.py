@@ -54,13 +54,17 @@ def lock_faces(face_pks: Iterable[int], *, trashed: bool = False) -> list[Face]:
     `photo.gallery.space` and `person` come with them.
     """
     wanted = set(face_pks)
-    photos = Photo.everything.filter(faces__in=wanted).order_by("pk").values_list("pk", flat=True)
-    # Distinct in Python: a query that locks can't be.
-    photo_pks = sorted(set(photos))
-    list(locked(Photo.everything.filter(pk__in=photo_pks)).values_list("pk", flat=True))
-    all_faces = Face.everything.filter(photo__in=photo_pks)
-    faces = locked(all_faces.select_related("photo__gallery__space__team", "person"))
-    return [face for face in faces if face.pk in wanted and (trashed or not face.trashed)]
+    theirs = Face.everything.filter(pk__in=wanted).values("photo")
+    rows = Photo.everything.filter(pk__in=theirs).select_related("gallery__space__team")
+    photos = {photo.pk: photo for photo in locked(rows)}
+    every = list(locked(Face.everything.filter(photo__in=photos)))
+    found = [face for face in every if face.pk in wanted and (trashed or not face.trashed)]
+    # One face of a group photo: what belongs to it is not loaded with each of the others.
+    people = Person.objects.in_bulk([face.person_id for face in found if face.person_id])
+    for face in found:
+        face.photo = photos[face.photo_id]
+        face.person = people.get(face.person_id) if face.person_id else None
+    return found
 
 
 def decide(
@@ -83,8 +87,9 @@ def decide(
     faces = [one.face for one in given]
     space = faces[0].photo.gallery.space
     who = {one.person for one in given if one.person is not None}
-    befores = said_of(faces)
-    enrolled, people = _lock_everybody(faces, who)
+    enrolled = enrolled_as(face.pk for face in faces)
+    befores = said_of(faces, enrolled)
+    people = _lock_everybody(faces, who, enrolled)
     if person is not None and gets_label:
         person = people[person.pk]
         if person.label:
@@ -121,19 +126,18 @@ def decide(
 
 
 def _lock_everybody(
-    faces: Sequence[Face], who: Collection[int]
-) -> tuple[dict[int, set[int]], dict[int, Person]]:
+    faces: Sequence[Face], who: Collection[int], enrolled: Mapping[int, Collection[int]]
+) -> dict[int, Person]:
     """Lock whoever a word on these faces speaks of, so that nobody merges them meanwhile.
 
-    Returns `enrolled_as`, and the people by pk. Raises Refused where one of `who` is gone.
+    Returns the people by pk. Raises Refused where one of `who` is gone.
     """
     words = {pk for face in faces for pk in raw_words(face)}
-    enrolled = enrolled_as(face.pk for face in faces)
     words |= {pk for some in enrolled.values() for pk in some} | set(who)
     people = lock_people(words | set(roots_of(words).values()))
     if set(who) - people.keys():
         raise Refused("That person was removed meanwhile. Type the name again.")
-    return enrolled, people
+    return people
 
 
 def _deed(change: Change, one: Given, taught: Collection[int]) -> Deed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -125,13 +125,16 @@ def write(row: ChangedFace, deed: Deed, before: Said) -> Said:
     return after
 
 
-def said_of(faces: Sequence[Face]) -> dict[int, Said]:
-    """What humans have said of these faces so far, in two queries."""
+def said_of(
+    faces: Sequence[Face], enrolled: Mapping[int, Collection[int]] | None = None
+) -> dict[int, Said]:
+    """What humans have said of these faces so far. `enrolled` is `enrolled_as` of them."""
     rejected: dict[int, set[int]] = defaultdict(set)
     rows = Rejection.objects.filter(face__in=[face.pk for face in faces])
     for face_pk, person_pk in rows.values_list("face", "person"):
         rejected[face_pk].add(person_pk)
-    enrolled = enrolled_as(face.pk for face in faces)
+    if enrolled is None:
+        enrolled = enrolled_as(face.pk for face in faces)
     return {
         face.pk: Said.of_face(face, rejected[face.pk], taught=face.pk in enrolled) for face in faces
     }

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef
-
 from dashboard.middleware import PageRequest
 from dashboard.pages.review.cards import Card, FaceCard, held_by, next_cards
 from dashboard.pages.review.place import ALIKE, KINDS, Place
@@ -98,8 +96,8 @@ def before_key(key: Key) -> Key:
 
 def desk_for(request: PageRequest, team: Team, place: Place) -> Desk:
     """An address that names no gallery or space of the team's narrows to nothing, not to all."""
-    used = Gallery.objects.filter(space=OuterRef("pk"))
-    spaces = tuple(Space.objects.filter(Exists(used), team=team))
+    used = Gallery.objects.filter(team=team).values("space")
+    spaces = tuple(Space.objects.filter(team=team, pk__in=used))
     can_edit = Right.EDIT in rights_of(request.user, team)
     # Whoever decides is shown nothing on which they may not decide.
     hidden = hidden_from(request.user, team, write=can_edit)
@@ -233,17 +231,20 @@ def last_done(desk: Desk, token: str = "") -> Done | None:
     if number is not None:
         changes = changes.filter(pk=number)
     change = changes.select_related("person__space", "other__space").order_by("-pk").first()
-    return _done(change) if change else None
-
-
-def _done(change: Change) -> Done:
+    if change is None:
+        return None
     row = (
         ChangedFace.objects.filter(change=change)
         .select_related("face__photo")
         .order_by("pk")
         .first()
     )
-    return Done(f"c{change.pk}", words_of(change), row.face if row else None, change.person)
+    return done_of(change, row.face if row else None)
+
+
+def done_of(change: Change, face: Face | None) -> Done:
+    """`face` is the first that it changed."""
+    return Done(f"c{change.pk}", words_of(change), face, change.person)
 
 
 def words_of(change: Change) -> str:

@@ -20,10 +20,12 @@ from dashboard.middleware import PageRequest
 from dashboard.pages.review.cards import Card, FaceCard, PairCard, card_of, pair_card_of
 from dashboard.pages.review.desk import (
     Desk,
+    Done,
     before_key,
     busy_in,
     capped,
     desk_for,
+    done_of,
     last_done,
     recent_people,
     waiting_in,
@@ -49,7 +51,8 @@ MOST_HELD = 12
 class Outcome:
     """What became of a key. `first` is the card to look at now, where it is not just the next.
 
-    `notice` tells that nothing was changed, and why; `done` is the token of what was.
+    `notice` tells that nothing was changed, and why; `done` is the token of what was, and `shown`
+    how that is told, where it is known.
     """
 
     done: str = ""
@@ -58,6 +61,7 @@ class Outcome:
     typed: str = ""
     first: Card | None = None
     place: Place | None = None
+    shown: Done | None = None
 
 
 @signed_in
@@ -185,7 +189,7 @@ def _for_the_script(request: PageRequest, desk: Desk, outcome: Outcome) -> HttpR
         "can_edit": desk.can_edit,
         "first": outcome.first,
         "starts": {outcome.first.id: _from(desk, outcome.first)} if outcome.first else {},
-        "done": last_done(desk, outcome.done),
+        "done": outcome.shown or last_done(desk, outcome.done),
         "notice": outcome.notice,
         "error": outcome.error,
         "typed": outcome.typed,
@@ -215,7 +219,7 @@ def _decide(desk: Desk, actor: Actor, do: str, asked: QueryDict) -> Outcome:
         return Outcome(notice=str(error))
     except Refused as error:
         return Outcome(error=str(error), typed=label, first=card_of(desk.queue, face.pk))
-    return Outcome(done=f"c{change.pk}")
+    return Outcome(done=f"c{change.pk}", shown=done_of(change, face))
 
 
 def _decide_pair(desk: Desk, actor: Actor, do: str, asked: QueryDict) -> Outcome:
@@ -321,9 +325,12 @@ def _back(desk: Desk, at: str = "") -> Outcome:
 def _face(desk: Desk, text: str) -> Face | None:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         return None
-    faces = Face.objects.filter(space__team=desk.team, pk=int(text))
-    found = faces.outside(desk.hidden)
-    return found.select_related("photo__gallery__space__team", "person").first()
+    faces = Face.objects.filter(space__in=desk.spaces, pk=int(text))
+    face = faces.outside(desk.hidden).select_related("photo__gallery", "person").first()
+    if face is not None:
+        known = {space.pk: space for space in desk.spaces}
+        face.photo.gallery.space = known.get(face.space_id) or face.photo.gallery.space
+    return face
 
 
 # --- Holding what is on the page ---
