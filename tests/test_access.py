@@ -146,6 +146,7 @@ PAGES: dict[str, Entry] = {
     "t/<slug:team>/g/<slug:slug>/again": reads(EDIT),
     "t/<slug:team>/g/<slug:slug>/photos/range": reads(SEE),
     "t/<slug:team>/g/<slug:slug>/upload": writes(EDIT),
+    "t/<slug:team>/g/<slug:slug>/upload/known": writes(EDIT),
     "t/<slug:team>/g/<slug:slug>/rename": writes(EDIT),
     "t/<slug:team>/g/<slug:slug>/recognise": writes(EDIT),
     "t/<slug:team>/g/<slug:slug>/photos/trash": writes(EDIT),

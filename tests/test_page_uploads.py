@@ -5,18 +5,25 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import FilePayload, Page, expect
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, Settings
 
-from persons.models import Gallery, Photo, PhotoState, Team, User
-from tests.factories import FaceFactory, GalleryFactory, PersonFactory, jpeg
+from dashboard.pages.uploads import LONGEST_PATH, MOST_ASKED
+from persons.actions.arrivals import SentFile
+from persons.models import Arrival, Gallery, Photo, PhotoState, Team, User
+from persons.models.galleries import TRASH_DAYS
+from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory, jpeg
 
 SignIn = Callable[[User], Client]
 JSON = {"Accept": "application/json"}
@@ -158,6 +165,194 @@ def test_an_upload_may_not_come_from_elsewhere(gallery: Gallery, bob: User) -> N
     assert not Photo.objects.exists()
 
 
+# --- What has arrived ---
+
+
+def told(name: str = "one.jpg", modified: object = 1_700_000_000_123) -> dict[str, Any]:
+    return {"path": name, "modified": str(modified)}
+
+
+def send_told(client: Client, red: int = 90, **values: Any) -> Any:
+    data = told(**values)
+    return client.post(url("upload"), {"files": picture(red=red), **data}, headers=JSON)
+
+
+def ask(client: Client, *files: object, **raw: str) -> Any:
+    body = raw.get("body") or json.dumps({"files": files})
+    return client.post(url("upload_known"), body, content_type="application/json", headers=JSON)
+
+
+def a_file(name: str = "one.jpg", red: int = 90, modified: int = 1_700_000_000_123) -> list[Any]:
+    return [name, len(jpeg((red, 120, 150))), modified]
+
+
+def places(response: Any) -> list[int]:
+    assert response.status_code == 200, response.content
+    return [arrived["file"] for arrived in response.json()["arrived"]]
+
+
+def test_what_has_arrived_is_known_by_name_size_and_date_together(
+    gallery: Gallery, bob: User, sign_in: SignIn
+) -> None:
+    client = sign_in(bob)
+    photo = send_told(client).json()["photo"]
+    name, size, modified = a_file()
+    answer = ask(
+        client,
+        ["two.jpg", size, modified],
+        [name, size, modified],
+        [name, size + 1, modified],
+        [name, size, modified + 1],
+        [f"folder/{name}", size, modified],
+    )
+    page = reverse("photo", args=["trip", photo])
+    assert answer.json() == {
+        "arrived": [{"file": 1, "photo": photo, "url": page, "trashed": False}]
+    }
+
+
+def test_what_somebody_else_has_sent_is_not_taken_for_one_s_own(
+    gallery: Gallery, alice: User, bob: User, sign_in: SignIn
+) -> None:
+    send_told(sign_in(bob))
+    assert places(ask(sign_in(alice), a_file())) == []
+
+
+def test_what_is_in_another_gallery_is_not_here(
+    gallery: Gallery, bob: User, sign_in: SignIn
+) -> None:
+    client = sign_in(bob)
+    send_told(client)
+    Photo.objects.update(gallery=GalleryFactory.create(team=gallery.team))
+    assert places(ask(client, a_file())) == []
+
+
+def test_a_refused_file_has_not_arrived(gallery: Gallery, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+    bad = SimpleUploadedFile("one.jpg", b"text")
+    client.post(url("upload"), {"files": bad, **told()}, headers=JSON)
+    assert places(ask(client, ["one.jpg", 4, 1_700_000_000_123])) == []
+
+
+def test_every_file_that_is_one_photo_is_known(
+    gallery: Gallery, bob: User, sign_in: SignIn
+) -> None:
+    client = sign_in(bob)
+    for name in ("one.jpg", "copy of one.jpg", "one.jpg"):
+        assert send_told(client, name=name).status_code in (200, 201)
+    assert places(ask(client, a_file("one.jpg"), a_file("copy of one.jpg"))) == [0, 1]
+    assert Photo.objects.count() == 1
+    assert Arrival.objects.count() == 2
+
+
+def test_what_lies_in_the_trash_is_said_to_and_sent_again_it_comes_back(
+    gallery: Gallery, bob: User, sign_in: SignIn
+) -> None:
+    client = sign_in(bob)
+    send_told(client)
+    Photo.objects.update(trashed_at=timezone.now())
+    assert [one["trashed"] for one in ask(client, a_file()).json()["arrived"]] == [True]
+    again = send_told(client)
+    assert (again.status_code, again.json()["restored"]) == (200, True)
+    assert [one["trashed"] for one in ask(client, a_file()).json()["arrived"]] == [False]
+
+
+def test_what_left_the_trash_or_is_deleted_is_to_be_sent_again(
+    gallery: Gallery, bob: User, sign_in: SignIn
+) -> None:
+    client = sign_in(bob)
+    send_told(client)
+    Photo.objects.update(trashed_at=timezone.now() - timedelta(days=TRASH_DAYS))
+    assert places(ask(client, a_file())) == []
+    Photo.everything.all().delete()
+    assert places(ask(client, a_file())) == []
+    assert send_told(client).status_code == 201
+
+
+def test_names_are_known_whatever_they_are_made_of(
+    gallery: Gallery, bob: User, sign_in: SignIn
+) -> None:
+    client = sign_in(bob)
+    names = ["Zoë 🏖/été.jpg", "'; drop table --", "a" * LONGEST_PATH]
+    for number, name in enumerate(names):
+        assert send_told(client, name=name, red=number * 9, modified=-number).status_code == 201
+    asked = [a_file(name, number * 9, -number) for number, name in enumerate(names)]
+    assert places(ask(client, *asked, ["nul\0\ud800", 1, 1])) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"files": {}}',
+        '{"files": [1]}',
+        '{"files": [["a.jpg", 1]]}',
+        '{"files": [["", 1, 1]]}',
+        '{"files": [[null, 1, 1]]}',
+        '{"files": [["a.jpg", "1", 1]]}',
+        '{"files": [["a.jpg", true, 1]]}',
+        '{"files": [["a.jpg", -1, 1]]}',
+        '{"files": [["a.jpg", 1, 1.5]]}',
+        '{"files": [["a.jpg", 1, NaN]]}',
+        '{"files": [["a.jpg", 1, %s]]}' % ("9" * 30),
+        '{"files": [["a.jpg", 1, %s]]}' % ("9" * 5000),
+        '{"files": [["%s", 1, 1]]}' % ("a" * (LONGEST_PATH + 1)),
+        json.dumps({"files": [["a.jpg", 1, 1]] * (MOST_ASKED + 1)}),
+        "[" * 100_000,
+        '{"files": ["%s"]}' % ("a" * 3_000_000),
+    ],
+    ids=lambda body: body[:40],
+)
+def test_a_question_that_can_t_be_understood_is_refused(
+    gallery: Gallery, bob: User, sign_in: SignIn, body: str
+) -> None:
+    response = ask(sign_in(bob), body=body or " ")
+    assert response.status_code == 400
+    assert response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "modified"), [("a.jpg", ""), ("a.jpg", "x"), ("a" * 1001, "1"), ("a.jpg", "9" * 5000)]
+)
+def test_a_file_of_which_nonsense_is_told_is_refused_before_it_is_kept(
+    gallery: Gallery, bob: User, sign_in: SignIn, path: str, modified: str
+) -> None:
+    response = send_told(sign_in(bob), name=path, modified=modified)
+    assert response.status_code == 400
+    assert not Photo.objects.exists()
+
+
+def test_asking_about_many_asks_the_database_no_more_often(
+    gallery: Gallery,
+    bob: User,
+    sign_in: SignIn,
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    client = sign_in(bob)
+    photos = [PhotoFactory.create(gallery=gallery, sha256=f"{n:064}") for n in range(MOST_ASKED)]
+    files = [a_file(f"{number}.jpg") for number in range(MOST_ASKED)]
+    Arrival.objects.bulk_create(
+        Arrival(photo=photo, key=SentFile(*file).key(bob))
+        for photo, file in zip(photos, files, strict=True)
+    )
+    ask(client)
+    with CaptureQueriesContext(connection) as queries:
+        ask(client, files[0])
+    with django_assert_num_queries(len(queries)):
+        assert places(ask(client, *files)) == list(range(MOST_ASKED))
+
+
+def test_asking_takes_a_session_and_the_check_for_forgery(gallery: Gallery, bob: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(bob)
+    assert ask(client, a_file()).status_code == 403
+    response = ask(Client(), a_file())
+    assert response.status_code == 401
+    assert "signed out" in response.json()["error"]
+
+
 # --- A plain form ---
 
 
@@ -245,7 +440,7 @@ def test_each_chosen_file_has_its_own_outcome(at_gallery: Page) -> None:
     rows = page.locator(".upload-row")
     expect(rows.filter(has_text="bad.jpg")).to_contain_text("This is not a picture")
     told = page.locator("#uploads .uploads-head").inner_text()
-    assert "1 added, 1 already here, 1 refused" in told
+    assert "1 new, 1 was here already, 1 refused" in told
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, BinaryIO, cast
 
 from django.conf import settings
 from django.contrib import messages
+from django.core.exceptions import RequestDataTooBig
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import SkipFile, TemporaryFileUploadHandler
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import path, reverse
@@ -19,6 +22,7 @@ from dashboard.middleware import PageRequest, body_length
 from dashboard.pages.shared import actor_of, go_back, signed_in
 from dashboard.pages.sheets import tiles_of
 from persons.access import gallery_for
+from persons.actions.arrivals import SentFile, arrived_already
 from persons.actions.photos import Added, add_photo
 from persons.images import ImageRefused, clean_name
 from persons.models import Gallery, Photo
@@ -27,6 +31,9 @@ LARGEST_FORM = 40
 """Files of the largest size, in one form. A longer body is not even read."""
 MOST_TOLD = 8
 """Reasons of refused files that are told one by one."""
+MOST_ASKED = 500
+"""Files that one request may ask about."""
+LONGEST_PATH = 1000
 
 
 class CappedUploadHandler(TemporaryFileUploadHandler):
@@ -51,7 +58,7 @@ def upload(request: HttpRequest, team: str, slug: str) -> HttpResponse:
     """Access is asked before a byte of the body is read; the check for forgery, which reads it,
     comes with `_take`."""
     if not request.user.is_authenticated and wants_json(request):
-        return _json({"error": "You are signed out. Sign in again and send this file again."}, 401)
+        return _signed_out()
     return _allowed(request, team, slug)  # type: ignore[return-value]
 
 
@@ -83,7 +90,10 @@ def _take_one(
     if file is None:
         return _json({"error": "No file arrived. Send it again."}, 422)
     try:
-        added = _add(request, gallery, file)
+        sent = _told_with(request, file)
+        added = _add(request, gallery, file, sent.key(request.user) if sent else "")
+    except BadSentFile as error:
+        return _json({"error": str(error)}, 400)
     except ImageRefused as error:
         return _json({"error": str(error), "code": error.code}, 422)
     photo = tiles_of(Photo.objects.filter(pk=added.photo.pk)).get()
@@ -91,6 +101,7 @@ def _take_one(
     return _json(
         {
             "new": added.is_new,
+            "restored": added.is_restored,
             "photo": photo.pk,
             "url": reverse("photo", args=[gallery.team.slug, photo.pk]),
             "notes": photo.notes if added.is_new else [],
@@ -127,14 +138,107 @@ def _take_many(
     return go_back(request, reverse("gallery", args=[gallery.team.slug, gallery.slug]))
 
 
-def _add(request: PageRequest, gallery: Gallery, file: UploadedFile[Any]) -> Added:
+def _add(
+    request: PageRequest, gallery: Gallery, file: UploadedFile[Any], arrival_key: str = ""
+) -> Added:
     with file.open() as opened:
         return add_photo(
             actor=actor_of(request),
             gallery=gallery,
             file=cast("BinaryIO", opened),
             file_name=file.name or "",
+            arrival_key=arrival_key,
         )
+
+
+# --- What has arrived ---
+
+
+class BadSentFile(ValueError):
+    """What a script said of a file is not what `SentFile` takes. The text is for the sender."""
+
+
+@require_POST
+def known(request: HttpRequest, team: str, slug: str) -> HttpResponseBase:
+    """Which of the files that somebody has chosen are here.
+
+    Takes `{"files": [[path, size, modified], …]}`, up to MOST_ASKED of them, as `SentFile` has
+    them; answers `{"arrived": [{"file": place in the list, "photo", "url", "trashed"}, …]}`.
+    """
+    if not request.user.is_authenticated and wants_json(request):
+        return _signed_out()
+    return _known(request, team, slug)
+
+
+@signed_in
+def _known(request: PageRequest, team: str, slug: str) -> HttpResponse:
+    gallery = gallery_for(request.user, team, slug, write=True)
+    try:
+        keys = [file.key(request.user) for file in _asked_about(request)]
+    except BadSentFile as error:
+        return _json({"error": str(error)}, 400)
+    arrived = arrived_already(gallery, keys)
+    return _json(
+        {
+            "arrived": [
+                {
+                    "file": place,
+                    "photo": arrived[key].photo,
+                    "url": reverse("photo", args=[gallery.team.slug, arrived[key].photo]),
+                    "trashed": arrived[key].is_trashed,
+                }
+                for place, key in enumerate(keys)
+                if key in arrived
+            ]
+        },
+        200,
+    )
+
+
+def _asked_about(request: PageRequest) -> list[SentFile]:
+    try:
+        asked = json.loads(request.body)
+    except RequestDataTooBig:
+        raise BadSentFile("That is too much in one request.") from None
+    except (ValueError, RecursionError):
+        raise BadSentFile("This is not JSON.") from None
+    files = asked.get("files") if isinstance(asked, dict) else None
+    if not isinstance(files, list) or len(files) > MOST_ASKED:
+        raise BadSentFile(f"`files` must be a list of up to {MOST_ASKED} files.")
+    return [_sent_file(*file) for file in files if _has_three(file)]
+
+
+def _has_three(file: object) -> bool:
+    if isinstance(file, list) and len(file) == 3:
+        return True
+    raise BadSentFile("A file is [path, size, modified].")
+
+
+def _told_with(request: PageRequest, file: UploadedFile[Any]) -> SentFile | None:
+    """What a script tells of the file it sends, if it does; the size is that of what arrived."""
+    path, modified = request.POST.get("path", ""), request.POST.get("modified", "")
+    if not path:
+        return None
+    try:
+        moment = int(modified) if len(modified) < 20 else None
+    except ValueError:
+        moment = None
+    return _sent_file(path, file.size, moment)
+
+
+def _sent_file(path: object, size: object, modified: object) -> SentFile:
+    if not isinstance(path, str) or not 0 < len(path) <= LONGEST_PATH:
+        raise BadSentFile(f"`path` must be a text of up to {LONGEST_PATH} characters.")
+    # Not `isinstance`: True is no number of bytes.
+    if type(size) is not int or not 0 <= size < 2**63:
+        raise BadSentFile("`size` must be the number of bytes.")
+    if type(modified) is not int or abs(modified) >= 2**63:
+        raise BadSentFile("`modified` must be milliseconds since 1970.")
+    return SentFile(path, size, modified)
+
+
+def _signed_out() -> JsonResponse:
+    return _json({"error": "You are signed out. Sign in again, and the upload goes on."}, 401)
 
 
 def wants_json(request: HttpRequest) -> bool:
@@ -152,4 +256,7 @@ def _json(answer: dict[str, Any], status: int) -> JsonResponse:
     return JsonResponse(answer, status=status)
 
 
-urlpatterns = [path("g/<slug:slug>/upload", upload, name="upload")]
+urlpatterns = [
+    path("g/<slug:slug>/upload", upload, name="upload"),
+    path("g/<slug:slug>/upload/known", known, name="upload_known"),
+]

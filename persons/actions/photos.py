@@ -17,7 +17,7 @@ from persons.actions.trash import restore_photos
 from persons.audit import Actor
 from persons.errors import Refused
 from persons.locking import in_turn
-from persons.models import Gallery, Photo, PhotoState, Run, Space, Team
+from persons.models import Arrival, Gallery, Photo, PhotoState, Run, Space, Team
 
 SUFFIXES = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp", "HEIF": "heic"}
 
@@ -33,11 +33,11 @@ class Added:
 
 
 def add_photo(
-    *, actor: Actor, gallery: Gallery, file: BinaryIO, file_name: str, upload_key: str = ""
+    *, actor: Actor, gallery: Gallery, file: BinaryIO, file_name: str, arrival_key: str = ""
 ) -> Added:
     """Validate one upload, keep its bytes, and queue it. `file` is seekable.
 
-    `upload_key` is how the sender knows the file again: see `arrived_already`.
+    `arrival_key` is how its sender knows the file again: see `actions.arrivals`.
 
     Raises ImageRefused, before anything is kept, where the file is no picture that can go in.
     """
@@ -45,7 +45,7 @@ def add_photo(
     name = images.clean_name(file_name)
     present = Photo.everything.filter(gallery=gallery, sha256=found.sha256).first()
     if present is not None:
-        return _present(actor, present, upload_key)
+        return _present(actor, present, arrival_key)
     key = f"originals/{gallery.team_id}/{found.sha256[:2]}/{found.sha256}.{SUFFIXES[found.format]}"
     # The bytes are safe before the row that promises them. They are never removed here when the
     # row fails: another upload of the same bytes may have come to rely on them meanwhile.
@@ -68,10 +68,10 @@ def add_photo(
                 "taken_at": _aware(found.taken_at),
                 "notes": list(found.notes),
                 "uploaded_by": actor.user,
-                "upload_key": upload_key,
             },
         )
         if created:
+            _note_arrival(photo, arrival_key)
             audit.record(
                 actor=actor,
                 team=gallery.team,
@@ -80,7 +80,7 @@ def add_photo(
                 after={"gallery": gallery.slug, "sha256": found.sha256, "size": found.size},
             )
             tasks.ring(tasks.prepare_photo, photo.pk)
-    return Added(photo, is_new=True) if created else _present(actor, photo, upload_key)
+    return Added(photo, is_new=True) if created else _present(actor, photo, arrival_key)
 
 
 def _keep(key: str, file: BinaryIO) -> None:
@@ -89,15 +89,19 @@ def _keep(key: str, file: BinaryIO) -> None:
         default_storage.save(key, File(file))
 
 
-def _present(actor: Actor, photo: Photo, upload_key: str) -> Added:
+def _present(actor: Actor, photo: Photo, arrival_key: str) -> Added:
     """The gallery has these bytes, perhaps in its trash."""
-    if upload_key and photo.upload_key != upload_key:
-        Photo.everything.filter(pk=photo.pk).update(upload_key=upload_key)
+    _note_arrival(photo, arrival_key)
     if photo.trashed_at is None:
         return Added(photo, is_new=False)
     restored = restore_photos(actor=actor, photos=Photo.everything.filter(pk=photo.pk))
     photo.refresh_from_db()
     return Added(photo, is_new=False, is_restored=bool(restored))
+
+
+def _note_arrival(photo: Photo, key: str) -> None:
+    if key:
+        Arrival.objects.bulk_create([Arrival(photo=photo, key=key)], ignore_conflicts=True)
 
 
 def _aware(moment: datetime | None) -> datetime | None:

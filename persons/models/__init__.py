@@ -4,7 +4,7 @@ from persons.models.changes import Change, ChangedFace, ChangeKind, Likeness
 from persons.models.cloud import CloudBucket, CloudCircuit, CloudToken, Meter, MonthTotal
 from persons.models.engine import EngineEmbedding, EngineSpace
 from persons.models.faces import Decision, Face, Rejection, Review
-from persons.models.galleries import Gallery, GalleryMember, Photo, PhotoState, ShareLink
+from persons.models.galleries import Arrival, Gallery, GalleryMember, Photo, PhotoState, ShareLink
 from persons.models.keys import ApiKey, KeyDay
 from persons.models.names import NameStart
 from persons.models.spaces import Enrolment, EnrolmentState, Person, Run, Space, SyncState
@@ -20,6 +20,7 @@ from persons.models.work import (
 
 __all__ = [
     "ApiKey",
+    "Arrival",
     "AuditEntry",
     "Call",
     "Change",

@@ -163,9 +163,6 @@ class Photo(models.Model):
     )
     uploaded_at = models.DateTimeField(default=timezone.now, editable=False)
     shown_at = models.DateTimeField(help_text="When it was taken; where nobody knows, uploaded.")
-    upload_key = models.CharField(
-        max_length=64, blank=True, help_text="How the sender knows the file again: see `uploads`."
-    )
     trashed_at = models.DateTimeField(null=True, blank=True)
     trashed_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
@@ -225,11 +222,6 @@ class Photo(models.Model):
                 name="photo_trash",
                 condition=models.Q(trashed_at__isnull=False),
             ),
-            models.Index(
-                fields=["gallery", "upload_key"],
-                name="photo_upload_key",
-                condition=~models.Q(upload_key=""),
-            ),
         ]
 
     def __str__(self) -> str:
@@ -248,3 +240,21 @@ class Photo(models.Model):
         """Storage key of a rendition ("thumb", "medium", "large") or of the sent copy ("sent")."""
         suffix = "jpg" if what == "sent" else "webp"
         return f"renditions/{self.gallery.team_id}/{self.sha256[:2]}/{self.sha256}/{what}.{suffix}"
+
+
+class Arrival(models.Model):
+    """A file of some sender that is this photo, so that the sender need not send it again.
+
+    Several files may be one photo: same bytes under other names, or from other people.
+    """
+
+    photo = models.ForeignKey(Photo, on_delete=models.CASCADE, related_name="arrivals")
+    key = models.CharField(max_length=64, help_text="Digest: see `actions.arrivals.SentFile`.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["key", "photo"], name="one_arrival_a_file"),
+        ]
+
+    def __str__(self) -> str:
+        return f"a file that is {self.photo}"

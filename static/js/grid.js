@@ -97,7 +97,8 @@
     const response = await fetch(address(place), { headers: { "HX-Request": "true" }, signal });
     const away = response.headers.get("HX-Redirect");
     if (away) {
-      location.href = away;
+      // Files that are under way would be lost with this page.
+      if (!window.rollcall.upload?.isOpen()) location.href = away;
       throw new DOMException("signed out", "AbortError");
     }
     if (!response.ok) throw new Error(String(response.status));

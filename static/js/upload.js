@@ -1,283 +1,362 @@
-// Photos on their way: dropped or chosen, three at a time, one file a request, each with its own
-// progress, reason and second try. A tile takes the place of each file that has arrived.
+// The panel of an upload: how far it is, how fast, what needs somebody's attention and what came of
+// it; and a word on the page about an upload that a closed tab has cut off.
 "use strict";
 
 (() => {
   const form = document.getElementById("upload");
-  const tiles = document.getElementById("tiles");
-
-  // --- Busy tiles ---
-
-  // One request asks about all of them. Those on screen come first where there are too many.
-  const MOST_ASKED = 80;
-  document.addEventListener("htmx:configRequest", (event) => {
-    if (event.detail.elt.id !== "poller") return;
-    const inputs = [...tiles.querySelectorAll("[name=busy]")];
-    const visible = (input) => {
-      const { top, bottom } = input.parentElement.getBoundingClientRect();
-      return bottom > 0 && top < innerHeight;
-    };
-    const asked = inputs.length > MOST_ASKED
-      ? [...inputs.filter(visible), ...inputs.filter((input) => !visible(input)).reverse()].slice(0, MOST_ASKED)
-      : inputs;
-    event.detail.parameters.delete("busy");
-    for (const input of asked) event.detail.parameters.append("busy", input.value);
-  });
-  // A tile that came while a request was on its way must not be forgotten.
-  document.addEventListener("htmx:afterSettle", (event) => {
-    if (event.detail.elt.id === "poller" || document.getElementById("poller") === event.target) wake();
-  });
-  function wake() {
-    const poller = document.getElementById("poller");
-    if (tiles.querySelector("[name=busy]") && !poller?.getAttribute("hx-trigger").includes("load")) {
-      window.htmx.trigger(document.body, "busy");
-    }
-  }
-
   if (!form) return;
 
-  // --- The queue ---
-
-  const PARALLEL = 3;
-  const RETRY_MS = [1000, 3000, 9000];
-  const AGAIN = new Set([0, 408, 429, 502, 503, 504]);
+  const MOST_ROWS = 100;
+  const LOOK_MS = 250;
+  // Over how long the rate is smoothed, and how much of it there must be before it is told.
+  const SMOOTH_S = 10;
+  const MATURE_S = 2;
   const panel = document.getElementById("uploads");
   const part = (role, root = panel) => root.querySelector(`[data-role="${role}"]`);
-  const token = form.querySelector("[name=csrfmiddlewaretoken]").value;
-  const maxBytes = Number(form.dataset.maxBytes);
-  const queue = [];
-  const counts = { all: 0, added: 0, present: 0, refused: 0, broken: 0 };
-  let running = 0;
-  let skipped = 0;
+  const many = (count, one, more = `${one}s`) => `${number(count)} ${count === 1 ? one : more}`;
+  const number = (count) => count.toLocaleString("en");
+  const { size } = window.rollcall;
 
-  function add(files) {
-    for (const file of files) {
-      const row = document.getElementById("upload-row").content.cloneNode(true).firstElementChild;
-      const item = { file, row, tries: 0, loaded: 0, over: false };
-      part("name", row).textContent = file.webkitRelativePath || file.name;
-      part("name", row).title = file.name;
-      part("words", row).textContent = size(file.size);
-      part("retry", row).addEventListener("click", () => again(item));
-      part("list").append(row);
-      counts.all += 1;
-      item.total = file.size;
-      items.push(item);
-      if (file.size > maxBytes) end(item, "refused", `This file has ${size(file.size)}; the limit is ${form.dataset.maxWords}.`);
-      else queue.push(item);
-    }
-    if (files.length) {
+  let leftOut = 0;
+  let ticking = 0;
+  let cancelled = false;
+  const sending = window.rollcall.sending(form, {
+    changed: (item) => {
+      if (item) showRow(item);
+      soon();
+    },
+    landed: (answer) => {
+      if (answer.new || answer.restored) window.rollcall.grid.add(answer.tile);
+    },
+  });
+
+  window.rollcall.upload = {
+    add(files, others) {
+      leftOut += others;
+      cancelled = false;
+      if (files.length || others) panel.hidden = false;
+      carriesOn(files.length);
+      sending.add(files);
+      if (!ticking) ticking = setInterval(look, LOOK_MS);
+      look();
+    },
+    looking(count) {
       panel.hidden = false;
-      part("close").hidden = true;
+      part("title").textContent = `Looking through the folder: ${many(count, "photo")}…`;
+    },
+    isOpen: () => sending.now().open > 0,
+  };
+
+  // --- Rows: what is under way, and what needs somebody's attention; the rest is counted ---
+
+  const rows = new Map();
+  function newRow(item) {
+    const row = document.getElementById("upload-row").content.cloneNode(true).firstElementChild;
+    part("name", row).textContent = item.path;
+    part("name", row).title = item.path;
+    return row;
+  }
+
+  function showRow(item) {
+    if (item.state === "sending") {
+      let row = rows.get(item);
+      if (!row) {
+        row = newRow(item);
+        rows.set(item, row);
+        part("list").append(row);
+      }
+      const share = item.file.size ? item.loaded / item.file.size : 0;
+      part("bar", row).value = share;
+      part("words", row).textContent = share < 1 ? `${Math.floor(share * 100)}%` : "Checking…";
+      return;
     }
-    pump();
-    tell();
-  }
-  const items = [];
-
-  function pump() {
-    while (running < PARALLEL && queue.length) send(queue.shift());
+    rows.get(item)?.remove();
+    rows.delete(item);
+    if (item.state === "added" ? item.words : groupOf(item.state)) ended(item);
   }
 
-  function send(item) {
-    running += 1;
-    item.row.className = "upload-row";
-    part("reason", item.row).hidden = true;
-    part("retry", item.row).hidden = true;
-    part("words", item.row).textContent = "0%";
-    // Those under way are what somebody who looks wants to see.
-    part("list").prepend(item.row);
-    const body = new FormData();
-    body.append("files", item.file, item.file.name);
-    const request = new XMLHttpRequest();
-    request.open("POST", form.action);
-    request.setRequestHeader("Accept", "application/json");
-    request.setRequestHeader("X-CSRFToken", token);
-    request.upload.onprogress = (event) => {
-      if (!event.lengthComputable) return;
-      const share = event.loaded / event.total;
-      item.loaded = share * item.file.size;
-      part("bar", item.row).value = share;
-      part("words", item.row).textContent = share < 1 ? `${Math.floor(share * 100)}%` : "Checking…";
-      tell();
-    };
-    request.onload = () => settle(item, request);
-    request.onerror = request.ontimeout = () => settle(item, request);
-    request.send(body);
-  }
-
-  function settle(item, request) {
-    running -= 1;
-    let answer = null;
-    try {
-      answer = JSON.parse(request.responseText);
-    } catch {
-      // Not ours: a proxy's page, or nothing at all.
-    }
-    if (request.status === 200 || request.status === 201) {
-      if (answer) arrived(item, answer);
-      else end(item, "broken", "The server's answer could not be read.");
-    } else if (AGAIN.has(request.status) && item.tries < RETRY_MS.length) {
-      part("words", item.row).textContent = "Connection lost, trying again…";
-      window.setTimeout(() => { queue.push(item); pump(); }, RETRY_MS[item.tries]);
-      item.tries += 1;
-      item.loaded = 0;
-    } else if (answer?.error && request.status !== 401) {
-      end(item, "refused", answer.error);
-    } else {
-      end(item, "broken", answer?.error || reason(request.status));
-    }
-    pump();
-    tell();
-  }
-
-  function reason(status) {
-    if (status === 0) return "The server can't be reached.";
-    if (status === 413) return "This file is too large for the server.";
-    if (status === 403) return "The server did not accept it. Reload the page and try again.";
-    return `The server could not take it (${status}).`;
-  }
-
-  function arrived(item, answer) {
-    if (answer.new) window.rollcall.grid.add(answer.tile);
-    end(item, answer.new ? "added" : "present", answer.notes.join(" "));
-    if (!answer.new) {
+  const groupOf = (state) => panel.querySelector(`[data-group="${state}"]`);
+  // Each file stands in its group once, whatever else is told of it.
+  const listed = new Map();
+  function ended(item) {
+    const group = groupOf(item.state);
+    if (listed.get(item) === group) return;
+    listed.set(item, group);
+    if (group.querySelectorAll(".upload-row").length >= MOST_ROWS) return;
+    const row = newRow(item);
+    row.classList.add("ended");
+    part("reason", row).textContent = item.words;
+    part("reason", row).hidden = !item.words;
+    if (item.url) {
       const link = document.createElement("a");
-      link.href = answer.url;
-      link.textContent = "already here";
-      part("words", item.row).replaceChildren(link);
+      link.href = item.url;
+      link.textContent = "Show";
+      part("words", row).replaceChildren(link);
+    }
+    part("rows", group).append(row);
+  }
+
+  const GROUPS = {
+    refused: (count) => `${number(count)} refused`,
+    unsent: (count) => `${number(count)} not sent`,
+    trashed: (count) => `${number(count)} in the trash`,
+    present: (count) => `${number(count)} here already`,
+    added: (count) => `${number(count)} new with a note`,
+  };
+  const inGroup = (state) => sending.inState(state).filter((item) => state !== "added" || item.words);
+  function showGroups(isOver) {
+    for (const [state, words] of Object.entries(GROUPS)) {
+      const group = groupOf(state);
+      const count = inGroup(state).length;
+      // What is here already, or lies in the trash, is for the end.
+      group.hidden = !count || (!isOver && state !== "refused" && state !== "unsent");
+      part("count", group).textContent = words(count);
+      const more = count - group.querySelectorAll(".upload-row").length;
+      part("more", group).hidden = more <= 0;
+      part("more", group).textContent = `and ${number(more)} more`;
+      const act = part("act", group);
+      if (act) act.hidden = !isOver;
+    }
+  }
+  function emptyGroup(state) {
+    for (const [item, group] of listed) if (group === groupOf(state)) listed.delete(item);
+    part("rows", groupOf(state)).replaceChildren();
+  }
+
+  part("act", groupOf("unsent")).addEventListener("click", () => {
+    emptyGroup("unsent");
+    cancelled = false;
+    restart(() => sending.retry(sending.inState("unsent")));
+  });
+  part("act", groupOf("trashed")).addEventListener("click", () => {
+    emptyGroup("trashed");
+    restart(() => sending.bringBack(sending.inState("trashed")));
+  });
+  function restart(begin) {
+    begin();
+    if (!ticking) ticking = setInterval(look, LOOK_MS);
+    look();
+  }
+  for (const copy of panel.querySelectorAll("[data-copy]")) {
+    copy.addEventListener("click", () => {
+      const items = inGroup(copy.closest("[data-group]").dataset.group);
+      copy.dataset.copy = items.map((item) => [item.path, item.words].filter(Boolean).join(": ")).join("\n");
+    });
+  }
+
+  // --- How far, how fast, how long ---
+
+  const pace = { at: 0, moved: 0, over: 0, weight: 0, bytes: 0, files: 0 };
+  function measure(now) {
+    const at = performance.now() / 1000;
+    const seconds = at - pace.at;
+    const [moved, over] = [now.bytes.moved - pace.moved, now.counts.added + now.counts.present + now.counts.restored + now.counts.refused - pace.over];
+    Object.assign(pace, { at, moved: now.bytes.moved, over: pace.over + over });
+    // Standing still on purpose is no speed, nor is a tab that slept.
+    if (now.paused || now.trouble || !now.active.size || seconds > 5 * SMOOTH_S) return;
+    const old = Math.exp(-seconds / SMOOTH_S);
+    pace.bytes = pace.bytes * old + moved;
+    pace.files = pace.files * old + Math.max(over, 0);
+    pace.weight = pace.weight * old + seconds;
+  }
+
+  // How fast it is and how long it takes, in words; nothing while nobody can know.
+  function paceOf(now) {
+    if (pace.weight < MATURE_S || !pace.bytes) return [];
+    const speed = pace.bytes / pace.weight;
+    const files = pace.files / pace.weight;
+    const photos = files >= 0.1 ? ` · ${files.toFixed(files < 10 ? 1 : 0)}\u00a0photos/s` : "";
+    return [`${size(speed)}/s${photos}`, leftWords(Math.max(now.bytes.all - now.loaded, 0) / speed)];
+  }
+
+  function leftWords(seconds) {
+    if (seconds < 50) return "Less than a minute left";
+    const minutes = Math.round(seconds / 60);
+    const long = minutes < 60 ? `${minutes || 1} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+    const until = new Date(Date.now() + seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+    return `About ${long} left${minutes > 1 ? `, until ${until}` : ""}`;
+  }
+
+  function outcome({ added, present, restored, trashed, refused, unsent }) {
+    return [
+      added && `${number(added)} new`,
+      present && `${number(present)} ${present === 1 ? "was" : "were"} here already`,
+      restored && `${number(restored)} back from the trash`,
+      trashed && `${number(trashed)} in the trash`,
+      refused && `${number(refused)} refused`,
+      unsent && `${number(unsent)} not sent`,
+      leftOut && `${many(leftOut, "other file")} left out`,
+    ].filter(Boolean).join(", ");
+  }
+
+  let looking = 0;
+  function soon() {
+    looking ||= setTimeout(look, LOOK_MS);
+  }
+  function look() {
+    clearTimeout(looking);
+    looking = 0;
+    const now = sending.now();
+    measure(now);
+    const isOver = now.open === 0;
+    const bar = part("bar");
+    bar.max = now.bytes.all || 1;
+    bar.value = isOver ? bar.max : now.loaded;
+    bar.setAttribute("aria-valuetext", `${number(now.over)} of ${many(now.all, "photo")}`);
+    part("title").textContent = titleOf(now, isOver);
+    const [speed, left] = isOver || now.trouble || now.paused ? [] : paceOf(now);
+    part("words").textContent = isOver ? outcome(now.counts) || "No photo among these files"
+      : [`${size(now.loaded)} of ${size(now.bytes.all)}`, speed].filter(Boolean).join(" · ");
+    part("left").textContent = left || "";
+    part("pause").textContent = now.paused ? "Go on" : "Pause";
+    part("steer").hidden = isOver;
+    part("close").hidden = !isOver;
+    showTrouble(isOver ? null : now.trouble);
+    showGroups(isOver);
+    remember(now, isOver);
+    tell(now, isOver);
+    if (isOver) {
+      clearInterval(ticking);
+      ticking = 0;
     }
   }
 
-  function end(item, how, words = "") {
-    item.over = true;
-    item.loaded = item.file.size;
-    item.how = how;
-    counts[how] += 1;
-    const said = { added: "Added", present: "Already here", refused: "Refused", broken: "Not sent" };
-    item.row.className = `upload-row ended ${how === "added" ? "ok" : how === "present" ? "" : "bad"}`;
-    part("words", item.row).textContent = said[how];
-    part("reason", item.row).textContent = words;
-    part("reason", item.row).hidden = !words;
-    part("retry", item.row).hidden = how !== "broken";
-    // What needs somebody's attention stands on top.
-    if (how === "refused" || how === "broken") part("list").prepend(item.row);
+  function titleOf(now, isOver) {
+    const place = `${number(now.over)} of ${number(now.all)}`;
+    if (isOver) return cancelled ? "Upload cancelled" : now.counts.unsent ? "Upload not complete" : "Upload finished";
+    if (now.trouble?.kind === "lost") return `${now.trouble.status ? "Waiting for the server" : "Connection lost"} at ${place}`;
+    if (now.trouble && now.trouble.kind !== "checking") return `Upload stopped at ${place}`;
+    if (now.paused) return `Paused at ${place}`;
+    return now.isAsking ? `Looking which of ${many(now.all, "photo")} are here…` : `Uploading ${place}`;
   }
 
-  function again(item) {
-    counts[item.how] -= 1;
-    Object.assign(item, { over: false, loaded: 0, tries: 0 });
-    queue.push(item);
-    pump();
-    tell();
+  function showTrouble(trouble) {
+    const kind = trouble?.kind === "checking" ? null : trouble?.kind;
+    part("trouble").hidden = !kind;
+    part("sign-in").hidden = kind !== "signed-out";
+    part("go-on").textContent = kind === "lost" ? "Try now" : "Go on";
+    const words = {
+      lost: `${lostWords(trouble)} It is tried again and again; nothing is lost, and what has arrived is not sent twice.`,
+      "signed-out": "You are signed out. Sign in in another tab and come back: the upload goes on where it is. Do not close this one.",
+      closed: trouble?.words,
+    }[kind];
+    if (words && part("why").textContent !== words) part("why").textContent = words;
   }
 
-  function tell() {
-    const over = items.filter((item) => item.over).length;
-    const total = items.reduce((sum, item) => sum + item.file.size, 0);
-    const loaded = items.reduce((sum, item) => sum + item.loaded, 0);
-    const ready = over === items.length;
-    part("bar").max = total || 1;
-    part("bar").value = ready ? total || 1 : loaded;
-    part("title").textContent = ready ? "Upload finished" : `Uploading ${over} of ${counts.all}`;
-    part("words").textContent = [
-      counts.added && `${counts.added} added`,
-      counts.present && `${counts.present} already here`,
-      counts.refused && `${counts.refused} refused`,
-      counts.broken && `${counts.broken} not sent`,
-      skipped && `${skipped} other file${skipped === 1 ? "" : "s"} left out`,
-    ].filter(Boolean).join(", ");
-    part("close").hidden = !ready;
-    if (ready) part("status").textContent = `Upload finished: ${part("words").textContent}.`;
+  function lostWords(trouble) {
+    if (trouble?.status === 429) return "The server asks to wait a moment.";
+    return trouble?.status ? `The server can't take files just now (${trouble.status}).` : "The server can't be reached.";
   }
 
-  function size(bytes) {
-    return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  // For those who hear the page: each quarter, each trouble, the end.
+  let said = "";
+  function tell(now, isOver) {
+    const title = part("title").textContent;
+    const quarter = Math.floor((4 * now.loaded) / (now.bytes.all || 1));
+    const key = isOver || now.paused || now.trouble ? title : `quarter ${quarter}`;
+    if (key === said) return;
+    said = key;
+    part("status").textContent = isOver ? `${title}: ${part("words").textContent}.` : title;
   }
 
+  part("pause").addEventListener("click", () => sending.pause(!sending.now().paused));
+  part("cancel").addEventListener("click", () => {
+    cancelled = true;
+    sending.cancel();
+    look();
+    part("close").focus();
+  });
+  part("go-on").addEventListener("click", () => sending.goOn());
   part("fold").addEventListener("click", () => {
     const folded = panel.classList.toggle("folded");
     part("fold").setAttribute("aria-expanded", String(!folded));
   });
   part("close").addEventListener("click", () => {
     panel.hidden = true;
-    part("list").replaceChildren();
-    items.length = 0;
-    skipped = 0;
-    for (const key of Object.keys(counts)) counts[key] = 0;
+    for (const state of Object.keys(GROUPS)) emptyGroup(state);
+    listed.clear();
+    sending.forget();
+    Object.assign(pace, { over: 0, weight: 0, bytes: 0, files: 0 });
+    leftOut = 0;
+    said = "";
+    isMine = false;
   });
   window.addEventListener("beforeunload", (event) => {
-    if (items.some((item) => !item.over)) event.preventDefault();
+    if (sending.now().open) event.preventDefault();
   });
-
-  // --- Choosing and dropping ---
-
-  const input = document.getElementById("files");
-  const take = () => {
-    add([...input.files]);
-    input.value = "";
-  };
-  input.addEventListener("change", take);
-  // Files that were chosen before this script had loaded.
-  if (input.files.length) take();
-
-  const zone = document.getElementById("drop-zone");
-  const hasFiles = (event) => [...(event.dataTransfer?.types || [])].includes("Files");
-  let depth = 0;
-  window.addEventListener("dragenter", (event) => {
-    if (!hasFiles(event)) return;
+  // A poll that finds the session ended would take the page away, and the files with it.
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    if (!event.detail.xhr.getResponseHeader("HX-Redirect") || !sending.now().open) return;
     event.preventDefault();
-    depth += 1;
-    zone.hidden = false;
+    sending.goOn();
   });
-  window.addEventListener("dragleave", (event) => {
-    if (!hasFiles(event)) return;
-    depth -= 1;
-    if (depth <= 0) hideZone();
-  });
-  window.addEventListener("dragover", (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    event.dataTransfer.dropEffect = "copy";
-  });
-  window.addEventListener("drop", async (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    hideZone();
-    // Entries must be taken before the first await: the list is emptied then.
-    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-    const plain = [...event.dataTransfer.files];
-    if (!entries.length) return add(plain);
-    const found = [];
-    for (const entry of entries) await walk(entry, found, false);
-    add(found);
-  });
-  function hideZone() {
-    depth = 0;
-    zone.hidden = true;
-  }
 
-  // Of a folder only what may be a picture is sent; a file that was dropped by itself always is,
-  // so that its sender hears why it is refused.
-  const PICTURE = /\.(jpe?g|jfif|png|tiff?|webp|hei[cf])$/i;
-  async function walk(entry, found, inFolder) {
-    if (entry.isFile) {
-      if (inFolder && !PICTURE.test(entry.name)) {
-        skipped += 1;
-        return;
-      }
-      try {
-        found.push(await new Promise((done, failed) => entry.file(done, failed)));
-      } catch {
-        window.rollcall.toast(`${entry.name} can't be read.`, "error");
-      }
-      return;
-    }
-    const reader = entry.createReader();
-    for (;;) {
-      // A folder is told in portions; an empty one is its end.
-      const some = await new Promise((done, failed) => reader.readEntries(done, failed)).catch(() => []);
-      if (!some.length) return;
-      for (const inner of some) await walk(inner, found, true);
+  // --- An upload that was cut off ---
+
+  // How many there were and how many are there: no name of any file is kept.
+  const PLACE = `rollcall.upload.${form.dataset.sender}.${form.dataset.gallery}`;
+  const note = document.getElementById("upload-rest");
+  const channel = "BroadcastChannel" in window ? new BroadcastChannel(PLACE) : null;
+  let isMine = false;
+
+  function store(value) {
+    try {
+      if (value) localStorage.setItem(PLACE, JSON.stringify(value));
+      else localStorage.removeItem(PLACE);
+    } catch {
+      // A browser that keeps nothing: then nothing is said after a tab has closed.
     }
   }
+  function stored() {
+    try {
+      const { all, over } = JSON.parse(localStorage.getItem(PLACE)) || {};
+      return Number.isInteger(all) && Number.isInteger(over) && over < all ? { all, over } : null;
+    } catch {
+      return null;
+    }
+  }
+
+  // Other photos than those of the upload that was cut off leave its word where it is.
+  function carriesOn(count) {
+    const before = stored();
+    isMine = isMine || (count > 1 && (!before || count >= before.all - before.over));
+    if (isMine) note.hidden = true;
+  }
+  let kept = -1;
+  function remember(now, isOver) {
+    const over = now.over - now.counts.unsent;
+    if (!isMine || (over === kept && !isOver)) return;
+    kept = over;
+    const isWhole = isOver && (cancelled || !now.counts.unsent);
+    store(isWhole ? null : { all: now.all, over });
+    if (isOver) isMine = !isWhole;
+  }
+
+  function offer() {
+    const before = stored();
+    if (!before || isMine) return;
+    part("what", note).textContent = `The upload of ${many(before.all, "photo")} stopped at ${number(before.over)}.`;
+    note.hidden = false;
+  }
+  // Another tab may still be at it.
+  channel?.addEventListener("message", ({ data }) => {
+    if (data === "who" && sending.now().open) {
+      channel.postMessage("me");
+      // That tab may be the one in which somebody has signed in again.
+      if (sending.now().trouble?.kind === "signed-out") sending.goOn();
+    } else if (data === "me") {
+      // However late it says so.
+      clearTimeout(offering);
+      note.hidden = true;
+    }
+  });
+  channel?.postMessage("who");
+  const offering = setTimeout(offer, channel ? 1000 : 0);
+  for (const button of note.querySelectorAll("[data-pick]")) {
+    button.addEventListener("click", () => document.getElementById(button.dataset.pick).click());
+  }
+  part("dismiss", note).addEventListener("click", () => {
+    note.hidden = true;
+    store(null);
+  });
 })();
