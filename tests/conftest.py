@@ -47,7 +47,7 @@ from celery import current_app  # noqa: E402
 from django.core.cache import cache  # noqa: E402
 from django.db import connection  # noqa: E402
 from django.test import Client  # noqa: E402
-from playwright.sync_api import Browser, Error, Page, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright  # noqa: E402
 from pytest_django.live_server_helper import LiveServer  # noqa: E402
 
 from persons.models import Membership, Role, Team, User  # noqa: E402
@@ -272,7 +272,9 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page in a fresh profile, 1440 x 900. An error in any of its scripts fails the test."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(30_000)
+    # Two cores serve the browser, the server and another test at once.
+    expect.set_options(timeout=20_000)
     errors: list[Error] = []
     # Playwright marks the handlers it gets, and a list's own method can't be marked.
     page.on("pageerror", lambda error: errors.append(error))  # noqa: PLW0108

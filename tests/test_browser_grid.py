@@ -92,7 +92,7 @@ def first_seen(page: Page) -> str:
 def test_a_long_gallery_is_scrolled_with_few_tiles_in_memory_and_back_up_again(
     page: Page, live: str, fill: Callable[[int], list[Photo]], vera: User, sign_in: SignIn
 ) -> None:
-    photos = fill(2000)
+    photos = fill(1200)
     enter(page, live, sign_in(vera))
     page.goto(address(live))
     expect(page.locator(".tile").first).to_be_visible()
@@ -106,12 +106,12 @@ def test_a_long_gallery_is_scrolled_with_few_tiles_in_memory_and_back_up_again(
             break
     expect(page.locator(f"#photo-{photos[-1].pk}")).to_be_attached()
     assert most < 700
-    assert page.locator(".sheet.dropped").count() > 10
+    assert page.locator(".sheet.dropped").count() > 5
     # Nothing moves while what is above comes back, and all of it comes back.
     for _ in range(600):
         page.mouse.wheel(0, -4000)
         page.wait_for_timeout(30)
-        if page.evaluate("scrollY") == 0:
+        if page.evaluate("scrollY") == 0 and page.locator(f"#photo-{photos[0].pk}").count():
             break
     expect(page.locator(f"#photo-{photos[0].pk}")).to_be_visible()
     assert page.evaluate(TILES) < 700

@@ -33,7 +33,7 @@ def patience() -> Iterator[None]:
     """Uploads take what the machine has left for them."""
     expect.set_options(timeout=30_000)
     yield
-    expect.set_options(timeout=5_000)
+    expect.set_options(timeout=20_000)
 
 
 @pytest.fixture

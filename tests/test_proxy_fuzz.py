@@ -51,8 +51,9 @@ def try_many(judge: Judge, made: SearchStrategy[Request], examples: int) -> None
 def test_whatever_is_sent_is_answered_in_an_envelope(judge: Judge) -> None:
     try_many(judge, hostile.requests(), 250)
     # It was no fuzz at all where nothing passed, or everything did.
-    for method in wire.METHODS:
-        assert judge.seen[f"{method} 200"] and judge.seen[f"{method} 400"], judge.seen
+    for status in (200, 400):
+        tried = [judge.seen[f"{method} {status}"] for method in wire.METHODS]
+        assert sum(tried) > 20 and sum(map(bool, tried)) > 2, judge.seen
 
 
 @needs_schemathesis
