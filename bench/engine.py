@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import cpu
 from PIL import Image as Pillow
 from PIL import ImageEnhance
 
@@ -415,16 +416,10 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def machine() -> str:
-    cpu = platform.processor() or platform.machine()
-    try:
-        info = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
     packages = ["opencv-python-headless", "numpy", "pillow"]
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     line = (
-        f"{cpu}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}, "
+        f"{cpu()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}, {versions}"
     )
     if has_dlib():

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import psycopg
+from machine import cpu
 
 if TYPE_CHECKING:
     from asking import Ask, Probe
@@ -257,18 +258,10 @@ def table(big: dict[str, Measured], small: dict[str, Measured]) -> str:
 
 def header(arguments: argparse.Namespace) -> str:
     """On what was measured, and what the columns are."""
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        "unknown CPU",
-    )
     ((server,),) = administer("SHOW server_version")
     return (
         f"`python bench/pages.py --keep --write --count {arguments.count}`\n\n"
-        f"{cpu}, {os.cpu_count()} cores shared with PostgreSQL · "
+        f"{cpu()}, {os.cpu_count()} cores shared with PostgreSQL · "
         f"Python {platform.python_version()} · Django {version('django')} · "
         f"PostgreSQL {server.split()[0]} · load {os.getloadavg()[2]:.1f}\n\n"
         "200,000 photos, 1,000,000 faces, 20,000 people, 1,000,000 recognitions; one person has "

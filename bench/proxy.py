@@ -36,6 +36,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from machine import cpu
+
 ROOT = Path(__file__).resolve().parent.parent
 UPSTREAM_SECONDS = 0.020
 IMAGE_BYTES = 200_000
@@ -464,15 +466,10 @@ def measure(arguments: argparse.Namespace) -> str:
 
 
 def header() -> str:
-    model = "unknown CPU"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
     versions = " · ".join(f"{name} {version(name)}" for name in ("django", "gunicorn", "requests"))
     nginx_version = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True)
     return (
-        f"{model}, {os.cpu_count()} cores shared by clients, upstream, PostgreSQL and proxy · "
+        f"{cpu()}, {os.cpu_count()} cores shared by clients, upstream, PostgreSQL and proxy · "
         f"Python {platform.python_version()} · {versions} · "
         f"{nginx_version.stderr.strip().removeprefix('nginx version: ')}\n\n"
         f"One image of {IMAGE_BYTES // 1000} KB a call; the upstream answers after "

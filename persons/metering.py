@@ -25,7 +25,7 @@ def this_month(now: datetime | None = None) -> date:
     return (now or timezone.now()).astimezone(UTC).date().replace(day=1)
 
 
-def sent(call: Call, names: Sequence[str] = (), more: Sequence[Statement] = ()) -> None:
+def sent(call: Call, names: Sequence[str], more: Sequence[Statement]) -> None:
     """A call that was sent is over: `names` of it and `more` are written, its cost is set, and its
     payer's meter is raised.
 

@@ -38,8 +38,10 @@ LEASE = timedelta(seconds=60)
 """How long a face stays with whom it was shown to, unless their page asks for more."""
 
 MOST_COUNTED = 1000
-FULL_SECONDS = 60
 """Counts go no further than anybody reads."""
+
+FULL_SECONDS = 60
+"""How long it is taken for granted that there still are that many."""
 
 RANK_UNIT = 1_000_000
 
@@ -91,13 +93,13 @@ class Queue:
         rank = round(face.review_rank * RANK_UNIT) if self.unsure_first else 0
         return Key(rank, face.pk)
 
-    def counts(self) -> dict[Review, int]:
+    def counts(self, *, anew: bool = False) -> dict[Review, int]:
         """Of each kind there is in this queue's spaces or gallery; up to MOST_COUNTED.
 
-        A kind of which there were that many is not counted again for a while.
+        A kind of which there were that many is not counted again for a while, unless `anew`.
         """
         kinds = Review.queue()
-        full = {kind for kind in kinds if cache.get(self._full(kind))}
+        full = {kind for kind in kinds if not anew and cache.get(self._full(kind))}
         counted_now = [kind for kind in kinds if kind not in full]
         scopes = self._scopes() if counted_now else []
         counted = count_all(

@@ -136,6 +136,20 @@ def told(page: Page) -> str:
     return str(part(page, "words").inner_text())
 
 
+def test_the_same_files_again_on_the_same_page_are_asked_about_and_not_sent(
+    at_gallery: Page, taken: Taken, folder: Callable[[int], list[Path]]
+) -> None:
+    paths = folder(3)
+    choose(at_gallery, paths)
+    told(at_gallery)
+    # One has left the gallery meanwhile, which this page does not know.
+    Photo.objects.get(file_name=paths[0].name).delete()
+    with at_gallery.expect_response(lambda answer: answer.url.endswith("/upload")):
+        choose(at_gallery, paths)
+    told(at_gallery)
+    assert taken.names == {paths[0].name: 2, paths[1].name: 1, paths[2].name: 1}
+
+
 def test_sixty_photos_in_one_drop(
     at_gallery: Page, folder: Callable[[int], list[Path]], taken: Taken
 ) -> None:

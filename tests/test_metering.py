@@ -58,7 +58,7 @@ def many(count: int, start: int = 0) -> tuple[bytes, ...]:
 def add(team: Team, key: ApiKey | None, images: int, *, backend: str) -> Decimal:
     """What a call of so many images costs, counted."""
     call = Call.objects.create(team=team, key=key, image_count=images, backend=backend)
-    metering.sent(call, ["cost"])
+    metering.sent(call, ["cost"], [])
     return call.cost
 
 

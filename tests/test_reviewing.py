@@ -106,6 +106,16 @@ class TestOrder:
         assert queue.after(None, 20) == expected
         assert sum(queue.counts().values()) == len(expected)
 
+    def test_a_kind_that_was_full_is_not_counted_again_unless_asked(
+        self, team: Team, bob: User, mixed: list[Face], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("persons.reviewing.MOST_COUNTED", 2)
+        queue = queue_of(bob, team)
+        assert queue.counts()[Review.WEAK] == 2
+        Face.objects.filter(pk__in=[face.pk for face in mixed]).update(review=Review.NONE)
+        assert queue.counts()[Review.WEAK] == 2
+        assert queue.counts(anew=True)[Review.WEAK] == 0
+
     def test_what_moved_to_another_gallery_is_found_there(
         self, team: Team, gallery: Gallery, bob: User, mixed: list[Face]
     ) -> None:

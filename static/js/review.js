@@ -22,6 +22,7 @@
   let ready = []; // Templates of the cards behind the one that is shown.
   let chain = Promise.resolve();
   let underWay = 0;
+  let isCutOff = false; // The last request found no server.
   let shownAt = 0;
   let decided = 0;
   let startedAt = 0;
@@ -170,6 +171,7 @@
     for (const one of cards) data.append("have", one.dataset.card);
     data.append("behind", cards.length ? cards[cards.length - 1].dataset.at : data.get("at"));
     const response = await post(data);
+    isCutOff = !response;
     if (!response) {
       takeBack(card, shown);
       if (data.get("do") !== "more") toast("The server can’t be reached. Nothing was decided about this one.", "error");
@@ -232,8 +234,10 @@
 
   // Nothing more comes: what the end looks like, the server knows.
   function finish() {
-    window.location.reload();
+    if (isCutOff) toast("The server can’t be reached. The next faces come when it is back.", "error");
+    else window.location.reload();
   }
+  window.addEventListener("online", () => { if (isCutOff && !current()) window.location.reload(); });
 
   function countOne() {
     decided += 1;

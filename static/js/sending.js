@@ -56,7 +56,8 @@ window.rollcall.sending = (form, { changed, landed }) => {
       const before = named.get(names[at]);
       if (before && !isTwice) {
         if (before.state === "unsent") again.push(before);
-        return;
+        // What is over is asked about once more: its photo may have been thrown away meanwhile.
+        if (before.state === "unsent" || OPEN.has(before.state)) return;
       }
       // Two files that look the same from outside may be two photos: nothing is asked about them.
       const item = { file, path: path.slice(-LONGEST_PATH), isTwice, state: "", tries: 0, loaded: 0 };

@@ -144,8 +144,10 @@ def capped(count: int) -> str:
     return f"{MOST_COUNTED:,}+" if count >= MOST_COUNTED else f"{count:,}"
 
 
-def waiting_in(desk: Desk) -> list[Waiting]:
-    counts: dict[str, int] = {str(kind): count for kind, count in desk.queue.counts().items()}
+def waiting_in(desk: Desk, *, anew: bool = False) -> list[Waiting]:
+    counts: dict[str, int] = {
+        str(kind): count for kind, count in desk.queue.counts(anew=anew).items()
+    }
     counts[ALIKE] = desk.queue.count_pairs()
     return [Waiting(kind, label, counts[kind]) for kind, label in KINDS.items()]
 

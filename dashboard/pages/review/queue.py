@@ -114,7 +114,8 @@ def _page(
 
 def _context(desk: Desk, cards: Sequence[Card]) -> dict[str, Any]:
     """What the page and the script's answer share."""
-    waiting = waiting_in(desk)
+    # A queue that has come to its end is not said to be full.
+    waiting = waiting_in(desk, anew=not cards)
     shown = [one for one in waiting if desk.place.kind in ("", one.kind)]
     total = sum(one.count for one in shown)
     return {
