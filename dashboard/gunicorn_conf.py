@@ -5,6 +5,8 @@ Command-line options go before these.
 
 from __future__ import annotations
 
+import socket
+import struct
 from typing import Any
 
 from dashboard.env import env_int
@@ -18,9 +20,16 @@ threads = env_int("ROLLCALL_WEB_THREADS", 4, minimum=1)
 timeout = 120
 graceful_timeout = 2
 keepalive = 5
+# Seconds without a byte from a client in the middle of a request, or taken by it of an answer: one
+# whose network is gone would else hold a thread for good.
+patience = env_int("ROLLCALL_CLIENT_SECONDS", 30, minimum=1)
 # A socket in the home folder, for a tool that is not used here.
 control_socket_disable = True
 
 
 def post_fork(server: Any, worker: Any) -> None:
     die_with_parent(server.pid)
+    # What it accepts inherits this. gunicorn's own timeouts are for processes, not for clients.
+    for listener in worker.sockets:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            listener.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", patience, 0))

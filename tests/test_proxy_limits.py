@@ -7,6 +7,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -329,3 +330,34 @@ def test_a_client_that_goes_away_half_way_leaves_nothing(
     assert wire.told_by(answer) == (200, said)
     assert not Call.objects.exists()
     assert wire.over_http(server.address, token)("truncate", meta({"space": "5"})).body == {}
+
+
+HEAD_CUT = b"POST /api/v1/persons/set HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-"
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("where", ["in the head", "in the body"])
+def test_clients_that_fall_silent_half_way_keep_nobody_out(
+    where: str, transactional_db: None, token: str, tmp_path: Path
+) -> None:
+    """More of them than there are threads, and none hangs up: as where a network is gone."""
+    import socket
+    from contextlib import ExitStack
+    from urllib.parse import urlsplit
+
+    begun = HEAD_CUT
+    if where == "in the body":
+        begun = head(token, f"Content-Length: {MB}") + b"--" + wire.BOUNDARY.encode() + b"\r\n"
+    silent = Gunicorn(tmp_path, threads=2, ROLLCALL_CLIENT_SECONDS="1")
+    with silent as server, ExitStack() as stack:
+        address = urlsplit(server.address)
+        where_to = (address.hostname or "", address.port or 0)
+        links = [stack.enter_context(socket.create_connection(where_to, 20)) for _ in range(5)]
+        for link in links:
+            link.sendall(begun)
+        ask = wire.over_http(server.address, token)
+        assert ask("truncate", meta({"space": "5"})).outcome == (200, {})
+        answers = [b"".join(iter(lambda link=link: link.recv(65536), b"")) for link in links]
+    told = wire.envelope(500, "the request could not be read or kept")
+    for answer in answers:
+        assert where == "in the head" or wire.told_by(answer) == (200, told)
