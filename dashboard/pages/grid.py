@@ -79,6 +79,7 @@ def gallery(request: PageRequest, team: str, slug: str) -> HttpResponse:
     context |= {
         "can_edit": can_edit,
         "max_bytes": settings.UPLOAD_MAX_BYTES,
+        "price": metering.estimate(1) if can_edit and is_cloud() else None,
         "tabs": tabs_of(asked.query, {}),
         "chips": chips_of(asked.query, asked.people, _uploader(asked.query)),
         "unfiltered": replace(GridQuery(), sort=asked.query.sort).string or "?",
