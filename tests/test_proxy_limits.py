@@ -405,8 +405,8 @@ def test_clients_that_fall_silent_half_way_keep_nobody_out(
         assert ask("truncate", meta({"space": "5"})).outcome == (200, {})
         answers = []
         for link in links:
-            with link.makefile("rb") as answer:
-                answers.append(answer.read())
+            with link.makefile("rb") as stream:
+                answers.append(stream.read())
     told = wire.envelope(500, "the request could not be read or kept")
     for answer in answers:
         assert where == "in the head" or wire.told_by(answer) == (200, told)

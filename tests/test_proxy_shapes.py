@@ -464,6 +464,7 @@ NO_PARTS = "the multipart body can't be parsed"
 
 WRONG: dict[str, Wrong] = {
     **all_methods("no meta", "no meta has been provided", ONE),
+    **all_methods("meta twice", "two parts are named meta", ONE, meta(people()), meta(people())),
     **all_methods("meta of no bytes", NOT_JSON, ONE, meta("")),
     **all_methods("meta of str(dict)", NOT_JSON, ONE, meta(str(people()))),
     **all_methods("meta that is cut off", NOT_JSON, ONE, meta(json.dumps(people())[:-3])),
