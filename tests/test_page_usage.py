@@ -496,6 +496,8 @@ def test_an_upload_says_what_it_costs_before_it_begins(
     assert "Recognising a new photo costs 0.06 ₽." in text_of(page)
     assert f'data-known="{reverse("upload_known", args=[team.slug, "lake"])}"' in page.text
     assert page.text.count(f'data-estimate="{asking}"') == 2  # of what is selected, and of uploads
+    told = sign_in(bob).get(f"{asking}?new=12").text.replace("\xa0", " ")
+    assert told == "To recognise: 12 images, about 0.72 ₽ at most."
     settings.VISION_URL = ""
     page = sign_in(bob).get(address)
     assert (

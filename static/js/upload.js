@@ -52,7 +52,7 @@
   async function tellCost() {
     const { all } = sending.now();
     if (!form.dataset.estimate || !all) return;
-    const got = await fetch(`${form.dataset.estimate}?photos=${all}`).catch(() => null);
+    const got = await fetch(`${form.dataset.estimate}?new=${all}`).catch(() => null);
     if (!got?.ok || !sending.now().open) return;
     part("cost").textContent = await got.text();
     part("cost").hidden = false;
