@@ -20,8 +20,8 @@ threads = env_int("ROLLCALL_WEB_THREADS", 4, minimum=1)
 timeout = 120
 graceful_timeout = 2
 keepalive = 5
-# Seconds without a byte from a client in the middle of a request, or taken by it of an answer: one
-# whose network is gone would else hold a thread for good.
+# Seconds without a byte from a client in the middle of a request: one whose network is gone would
+# else hold a thread for good.
 patience = env_int("ROLLCALL_CLIENT_SECONDS", 30, minimum=1)
 # A socket in the home folder, for a tool that is not used here.
 control_socket_disable = True
@@ -30,6 +30,6 @@ control_socket_disable = True
 def post_fork(server: Any, worker: Any) -> None:
     die_with_parent(server.pid)
     # What it accepts inherits this. gunicorn's own timeouts are for processes, not for clients.
+    seconds = struct.pack("ll", patience, 0)
     for listener in worker.sockets:
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            listener.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", patience, 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
