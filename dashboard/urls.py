@@ -38,7 +38,9 @@ from dashboard.pages import (
 from persons.proxy import views as proxy
 from persons.vision.types import Method
 
+handler400 = "dashboard.clients.bad_request"
 handler403 = "dashboard.pages.shared.permission_denied"
+handler500 = "dashboard.clients.server_error"
 
 team_patterns: list[URLPattern | URLResolver] = [
     *overview.urlpatterns,

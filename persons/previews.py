@@ -1,4 +1,4 @@
-"""What a merge or a split would do, before anybody does it. Nothing is written here."""
+"""What a deed would do, and cost, before anybody does it. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from persons.actions.merging import why_not_merged
 from persons.actions.naming import LABEL_LENGTH, with_label
 from persons.actions.teaching import ENOUGH_PICTURES, STANDING
 from persons.cloud import is_cloud
-from persons.models import Enrolment, EnrolmentState, Face, Person
+from persons.models import Enrolment, EnrolmentState, Face, Person, Space
 from persons.models.faces import FaceQuerySet
+from persons.pipeline.restoring import to_look_at
 
 COVERS = 4
 
@@ -23,6 +24,21 @@ COUNTED = 2000
 
 LOOKED_AT = 200
 """Newest faces of somebody among which covers are chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What looking for somebody who was enrolled sends, at `cost` in the tariff's currency."""
+
+    images: int
+    cost: Decimal
+
+
+def look_in(space: Space) -> Look | None:
+    """Whoever is enrolled is looked for in each photo with an unknown face. None where that is
+    free, or there is no such photo."""
+    images = to_look_at(space).count() if is_cloud() else 0
+    return Look(images, metering.estimate(images)) if images else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page, expect
+from pytest_django import Settings
 
 from dashboard.pages import uploads
 from persons.actions.photos import Added, add_photo
 from persons.models import Gallery, Membership, Photo, PhotoState, Role, Team, User
+from persons.tariff import parse
 from tests.factories import GalleryFactory, jpeg
 from tests.test_page_photos import enter
 
@@ -134,6 +136,28 @@ def told(page: Page) -> str:
     over = re.compile("^Upload (finished|not complete)")
     expect(part(page, "title")).to_have_text(over)
     return str(part(page, "words").inner_text())
+
+
+def test_what_recognising_them_costs_is_said_while_they_go_up(
+    page: Page,
+    live: str,
+    gallery: Gallery,
+    bob: User,
+    sign_in: SignIn,
+    taken: Taken,
+    folder: Callable[[int], list[Path]],
+    settings: Settings,
+) -> None:
+    settings.VISION_URL = "https://vision.invalid"
+    settings.TARIFF = parse("4:0.06, 0.05")
+    enter(page, live, sign_in(bob))
+    page.goto(address(live))
+    taken.seconds = 0.3
+    choose(page, folder(9))
+    # Four at the first price, five at the second.
+    expect(part(page, "cost")).to_have_text("To recognise: 9 images, about 0.49\xa0₽ at most.")
+    assert told(page) == "9 new"
+    expect(part(page, "cost")).to_be_hidden()
 
 
 def test_the_same_files_again_on_the_same_page_are_asked_about_and_not_sent(

@@ -14,16 +14,20 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from html import unescape
+from io import BytesIO, StringIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
+from uuid import uuid4
+from zipfile import ZipFile
 
 import pytest
 from celery.result import EagerResult
 from django.conf import settings as django_settings
 from django.core import mail
 from django.core.exceptions import RequestDataTooBig
+from django.core.management import call_command
 from django.core.signals import got_request_exception
 from django.db import OperationalError, connection
 from django.test import Client
@@ -259,9 +263,30 @@ def on_pages(client: Client, team: Team) -> dict[str, str]:
     return told
 
 
+def in_exports(client: Client, team: Team, folder: Path) -> Iterator[tuple[str, str]]:
+    """Whatever leaves as a file: a space's snapshot, a gallery's photos as they were uploaded, and
+    the whole database as Django writes it. Names and contents, unpacked."""
+    snapshot = folder / f"{uuid4().hex}.zip"
+    call_command("space_snapshot", "--team", team.slug, "--space", 0, "--out", snapshot)
+    zips = {"a snapshot": snapshot.read_bytes()}
+    for gallery in Gallery.objects.filter(team=team):
+        asked = {"photo": list(gallery.photos.values_list("pk", flat=True))}
+        address = reverse("photos_zip", args=[team.slug, gallery.slug])
+        response: Any = client.post(address, asked)
+        zips["photos"] = b"".join(response.streaming_content)
+    for name, data in zips.items():
+        with ZipFile(BytesIO(data)) as archive:
+            assert archive.namelist(), name
+            for member in archive.namelist():
+                yield name, member + archive.read(member).decode("latin-1")
+    dumped = StringIO()
+    call_command("dumpdata", stdout=dumped)
+    yield "dumpdata", dumped.getvalue()
+
+
 @pytest.fixture
 def nowhere(
-    team: Team, alice: User, sign_in: Callable[[User], Client], data_folder: Path
+    team: Team, alice: User, sign_in: Callable[[User], Client], data_folder: Path, tmp_path: Path
 ) -> Callable[[], None]:
     """`nowhere()` looks through all that Rollcall has kept and shows."""
 
@@ -270,6 +295,8 @@ def nowhere(
         assert_clean("the queue", in_queue(data_folder))
         for path, text in on_pages(sign_in(alice), team).items():
             assert_clean(path, text)
+        for name, text in in_exports(sign_in(alice), team, tmp_path):
+            assert_clean(name, text)
         told = {name: getattr(django_settings, name, "") for name in dir(django_settings)}
         assert_clean("the settings", repr(told))
         assert_clean("the settings' own repr", repr(django_settings))

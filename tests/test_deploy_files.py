@@ -3,6 +3,8 @@ commands run here, natively, on PostgreSQL and Redis."""
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import re
 import secrets as random
@@ -31,6 +33,7 @@ from tests.processes import (
     processes_of,
     wait_until,
 )
+from tests.wire import envelope
 
 BIN = Path(sys.executable).parent
 COMPOSE = ["docker-compose.yml", "docker-compose.nginx.yml"]
@@ -276,3 +279,38 @@ def get(port: int, path: str, token: str = "") -> tuple[int, str]:
             return error.code, error.read().decode()
     except OSError:
         return 0, ""
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not there")
+def test_nginx_writes_no_clients_key_into_its_log(tmp_path: Path) -> None:
+    """Where the web service is away, which is the kind of error that is logged with its request."""
+    port, nobody = free_port(), free_port()
+    text = (ROOT / "deploy" / "nginx.conf").read_text()
+    text = text.replace("http://web:8000", f"http://127.0.0.1:{nobody}")
+    text = text.replace("listen 8080", f"listen 127.0.0.1:{port}").replace("/tmp/", f"{tmp_path}/")
+    text = text.replace("/dev/stderr", str(tmp_path / "error.log"))
+    config = tmp_path / "nginx.conf"
+    config.write_text(text)
+    command = ["nginx", "-p", str(tmp_path), "-c", str(config), "-g", "daemon off;"]
+    said: dict[str, bytes] = {}
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: listens(port), seconds=20, what="nginx to listen")
+            for path in ("/api/v1/persons/set?oauth_token=the-key", "/login/?next=/t/"):
+                link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+                link.request("POST", path, b"x" * 100)
+                answer = link.getresponse()
+                assert answer.status == 502
+                said[path[:5]] = answer.read()
+                link.close()
+        finally:
+            process.terminate()
+    assert json.loads(said["/api/"]) == envelope(500, "Rollcall is away, try again")
+    assert b"<html>" in said["/logi"]
+    log = (tmp_path / "error.log").read_text()
+    assert "/login/?next=/t/" in log and "the-key" not in log
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as link:
+        return link.connect_ex(("127.0.0.1", port)) == 0

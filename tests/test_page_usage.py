@@ -8,9 +8,11 @@ from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -25,17 +27,22 @@ from persons.audit import Actor
 from persons.models import (
     ApiKey,
     AuditEntry,
+    Face,
     Gallery,
     Meter,
     MonthTotal,
+    Person,
     Photo,
     PhotoState,
+    Review,
     Source,
     Team,
     User,
 )
+from persons.pipeline.people import look_for
 from persons.tariff import parse
-from tests.factories import GalleryFactory, PhotoFactory
+from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory, jpeg
+from tests.test_page_groups import make_group
 
 SignIn = Callable[[User], Client]
 
@@ -409,3 +416,101 @@ def test_where_nothing_can_be_sent_the_button_says_so(
     GalleryFactory.create(team=team, slug="empty")
     page = sign_in(bob).get(reverse("gallery_again", args=[team.slug, "empty"])).text
     assert "No photo is ready for it yet." in page
+
+
+# --- The estimate before somebody is looked for, and before photos are sent ---
+
+
+@pytest.fixture
+def unknowns(gallery: Gallery) -> list[Face]:
+    """Two done photos with unknown faces, one of them with two; and one of somebody known."""
+    photos = [
+        PhotoFactory.create(
+            gallery=gallery,
+            sha256=f"{number:064x}",
+            state=PhotoState.DONE,
+            sent_sha256="0" * 64,
+            prepared_at=timezone.now(),
+        )
+        for number in range(10**6, 10**6 + 3)
+    ]
+    known = PersonFactory.create(space=gallery.space, label="Somebody")
+    FaceFactory.create(photo=photos[2], person=known)
+    boxes = [(photos[0], 0), (photos[1], 0), (photos[0], 40)]
+    return [FaceFactory.create(photo=photo, left=left, right=left + 30) for photo, left in boxes]
+
+
+def look_words(images: int) -> str:
+    cost = about(metering.estimate(images)).replace("\xa0", " ")
+    return f"is looked for in the {images} photos with unknown faces: about {cost} each time."
+
+
+def test_the_price_of_looking_for_somebody_stands_where_faces_are_named(
+    cloud: None, team: Team, bob: User, sign_in: SignIn, unknowns: list[Face]
+) -> None:
+    """And it is what the look then sends: the worker's own count of photos to ask again."""
+    client, words = sign_in(bob), look_words(2)
+    assert words in text_of(client.get(reverse("photo", args=[team.slug, unknowns[0].photo_id])))
+    assert words in text_of(client.get(reverse("review", args=[team.slug])))
+    asking = {"label": "Anna"}
+    client.post(reverse("face_name", args=[team.slug, unknowns[2].pk]), asking)
+    anna = Person.objects.get(label="Anna")
+    assert look_for(anna, found_too=False).photo_count == 2
+    address = reverse("person", args=[team.slug, anna.space.number, anna.person_id])
+    page = text_of(client.get(f"{address}?view=enrolments"))
+    assert "Then the 2 photos with unknown faces are looked at once more, for about 0.12 ₽." in page
+
+
+def test_the_price_of_looking_stands_at_groups_and_at_many_at_once(
+    cloud: None, team: Team, bob: User, sign_in: SignIn, unknowns: list[Face]
+) -> None:
+    person = PersonFactory.create(space=unknowns[0].photo.gallery.space, label="Perhaps")
+    unsure = FaceFactory.create(photo=unknowns[0].photo, left=80, right=100)
+    Face.objects.filter(pk=unsure.pk).update(person=person, review=Review.WEAK)
+    group = make_group(unknowns[0].photo.gallery, size=3)
+    for name, who in (("review_person", person), ("group", group)):
+        address = reverse(name, args=[team.slug, who.space.number, who.person_id])
+        assert look_words(2) in text_of(sign_in(bob).get(address)), name
+
+
+def test_looking_has_no_price_at_home_or_for_who_may_not_name(
+    team: Team, bob: User, vera: User, sign_in: SignIn, unknowns: list[Face], settings: Settings
+) -> None:
+    addresses = [
+        reverse("photo", args=[team.slug, unknowns[0].photo_id]),
+        reverse("review", args=[team.slug]),
+    ]
+    for address in addresses:
+        assert "is looked for" not in text_of(sign_in(bob).get(address))
+    settings.VISION_URL = "https://smarty.mail.ru"
+    for address in addresses:
+        assert "is looked for" not in text_of(sign_in(vera).get(address))
+
+
+def test_an_upload_says_what_it_costs_before_it_begins(
+    cloud: None, team: Team, bob: User, sign_in: SignIn, gallery: Gallery, settings: Settings
+) -> None:
+    address = reverse("gallery", args=[team.slug, "lake"])
+    asking = reverse("gallery_again", args=[team.slug, "lake"])
+    page = sign_in(bob).get(address)
+    assert "Recognising a new photo costs 0.06 ₽." in text_of(page)
+    assert f'data-known="{reverse("upload_known", args=[team.slug, "lake"])}"' in page.text
+    assert page.text.count(f'data-estimate="{asking}"') == 2  # of what is selected, and of uploads
+    told = sign_in(bob).get(f"{asking}?new=12").text.replace("\xa0", " ")
+    assert told == "To recognise: 12 images, about 0.72 ₽ at most."
+    settings.VISION_URL = ""
+    page = sign_in(bob).get(address)
+    assert (
+        "Recognising a new" not in text_of(page)
+        and page.text.count(f'data-estimate="{asking}"') == 1
+    )
+
+
+def test_an_import_says_what_it_costs_before_it_begins(
+    cloud: None, team: Team, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg((number, 9, 9)))
+    where = ("--team", team.slug, "--gallery", "lake", str(tmp_path))
+    call_command("import_photos", *where)
+    assert capsys.readouterr().err.startswith("3 files; to recognise them costs 0.18 ₽ at most.\n")

@@ -151,6 +151,23 @@ PAIRS = [
 ]
 
 
+def found_on(name: str, file: str, *, create_new: str = "false") -> Pair:
+    """A success with a face in it: its numbers are this recogniser's own, so they are described."""
+    return Pair(name, "recognize", one_picture("file", create_new=create_new), {}, file)
+
+
+FOUND = {
+    "person1": found_on("recognize", "persons_recognize_ok_person_in_db.jpg"),
+    "undefined": found_on(
+        "recognize: not in the database", "persons_recognize_error_no_face_in_db.jpg"
+    ),
+    "person2": found_on(
+        "recognize: create_new", "persons_recognize_ok_create_new.jpg", create_new="true"
+    ),
+}
+"""By the tag that is answered where person1 alone is enrolled."""
+
+
 @pytest.fixture(scope="module")
 def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
     with Gunicorn(tmp_path_factory.mktemp("golden")) as server:
@@ -180,45 +197,23 @@ def test_every_documented_answer_is_given_to_the_letter(ask: Ask) -> None:
         assert json.dumps(got) == json.dumps(pair.answer), pair.name
 
 
-def test_a_person_of_the_database_is_recognised(ask: Ask) -> None:
+@pytest.mark.parametrize("tag", FOUND)
+def test_a_documented_answer_about_a_face_has_its_keys_types_and_tag(ask: Ask, tag: str) -> None:
+    """In the database; not in it; and not in it with `"create_new": true`, which makes person2."""
     send(ask, PAIRS[0])
-    pair = Pair(
-        "recognize",
-        "recognize",
-        one_picture("file", create_new="false"),
-        {},
-        "persons_recognize_ok_person_in_db.jpg",
-    )
-    person = only_person(send(ask, pair))
-    assert person["tag"] == "person1"
-    assert person["similarity"] == pytest.approx(1, abs=0.01)
+    person = only_person(send(ask, FOUND[tag]))
+    assert person["tag"] == tag
+    if tag == "person1":
+        assert person["similarity"] == pytest.approx(1, abs=0.01)
+    if tag == "person2":
+        assert person["similarity"] == 1
 
 
-def test_a_face_that_is_not_in_the_database_becomes_a_new_person(ask: Ask) -> None:
-    """`"create_new": true`, with one person there already: the documentation's is person2."""
-    send(ask, PAIRS[0])
-    pair = Pair(
-        "recognize: create_new",
-        "recognize",
-        one_picture("file", create_new="true"),
-        {},
-        "persons_recognize_ok_create_new.jpg",
-    )
-    person = only_person(send(ask, pair))
-    assert person["tag"] == "person2"
-    assert person["similarity"] == 1
-
-
-def test_a_face_that_is_not_in_the_database_is_undefined(ask: Ask) -> None:
-    send(ask, PAIRS[0])
-    pair = Pair(
-        "recognize: not in the database",
-        "recognize",
-        one_picture("file", create_new="false"),
-        {},
-        "persons_recognize_error_no_face_in_db.jpg",
-    )
-    assert only_person(send(ask, pair))["tag"] == "undefined"
+def test_every_example_of_the_documentation_is_tried() -> None:
+    """None of the fifteen is left out."""
+    tried = [pair.method for pair in (*PAIRS, *FOUND.values())]
+    counts = {method: tried.count(method) for method in wire.METHODS}
+    assert counts == {"set": 5, "recognize": 6, "delete": 2, "truncate": 2}
 
 
 def only_person(told: dict[str, Any]) -> dict[str, Any]:
@@ -258,7 +253,7 @@ def test_the_documented_commands_work_with_only_host_and_token_changed(
 ) -> None:
     for name, data in FILES.items():
         (tmp_path / name).write_bytes(data())
-    for pair in PAIRS:
+    for pair in [*PAIRS, PAIRS[0], *FOUND.values()]:
         url = f"{server.address}{wire.path(pair.method)}?oauth_token={token}&oauth_provider=mcs"
         picture = ["-F", f"file=@{pair.file};type=image/jpeg"] if pair.file else []
         done = subprocess.run(
@@ -271,4 +266,8 @@ def test_the_documented_commands_work_with_only_host_and_token_changed(
             check=True,
             capture_output=True,
         )
-        assert json.dumps(json.loads(done.stdout)) == json.dumps(pair.answer), pair.name
+        told = json.loads(done.stdout)
+        if pair.answer:
+            assert json.dumps(told) == json.dumps(pair.answer), pair.name
+        else:
+            only_person(told)

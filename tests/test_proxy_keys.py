@@ -283,6 +283,22 @@ def test_the_time_of_use_is_written_again_after_a_while(team: Team, vision: Visi
     assert key.last_used_at and key.last_used_at > long_ago
 
 
+@pytest.mark.processes
+def test_a_line_that_is_no_request_is_logged_without_its_key(
+    server: Gunicorn, transactional_db: None, team: Team
+) -> None:
+    import socket
+    from urllib.parse import urlsplit
+
+    text = make_key(team)[1]
+    address = urlsplit(server.address)
+    for name in ("oauth_token", "OAUTH%5Ftoken"):
+        with socket.create_connection((address.hostname or "", address.port or 0), 20) as link:
+            link.sendall(f"POST /?x=a b&{name}={text} HTTP/1.1\r\n\r\n".encode())
+            assert link.recv(100).startswith(b"HTTP/1.1 400")
+    assert "token=***" in server.output and text not in server.output
+
+
 # --- The quota -----------------------------------------------------------------------------------
 
 

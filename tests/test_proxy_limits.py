@@ -7,12 +7,13 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image as Pillow
 
-from persons.models import Call, Team
+from persons.models import Call, Meter, Team
 from persons.vision.limits import MAX_IMAGE_BYTES, MAX_REQUEST_BYTES
 from tests import wire
 from tests.wire import Ask, Gunicorn, file, meta, part, pictures
@@ -158,6 +159,52 @@ def test_a_broken_picture_is_its_own_error_and_nobody_elses(ask: Ask, data: byte
     good, bad = got.body["objects"]
     assert good == {"status": 0, "name": "file_0"}
     assert bad == {"status": 1, "error": UNKNOWN, "name": "file_1"}
+
+
+WHATEVER = {
+    "GIF": "a GIF",
+    "BMP": "a BMP",
+    "WEBP": "a WebP",
+    "ICO": "an icon",
+    "PDF": "a PDF",
+    "HEIF": "a HEIC",
+    "JPEG2000": "a JPEG 2000",
+}
+
+
+@pytest.mark.parametrize("method", ["set", "recognize"])
+@pytest.mark.parametrize("kind", WHATEVER)
+def test_the_cloud_is_sent_no_picture_of_another_format(
+    team: Team, monkeypatch: pytest.MonkeyPatch, kind: str, method: str
+) -> None:
+    data = wire.encoded(Pillow.new("RGB", (64, 64)), kind)
+    wanted = f"image b is {WHATEVER[kind]}, must be JPEG, PNG or TIFF"
+    assert_not_sent(team, monkeypatch, method, data, wanted)
+
+
+@pytest.mark.parametrize("method", ["set", "recognize"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("size", [(4, 5), (5, 4), (3841, 2160), (2160, 3840)])
+def test_the_cloud_is_sent_no_picture_outside_the_sizes(
+    team: Team, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], kind: str, method: str
+) -> None:
+    data = wire.encoded(Pillow.new("L", size), kind)
+    wanted = f"image b is {size[0]}x{size[1]} pixels, must be 5x5 to 3840x2160"
+    assert_not_sent(team, monkeypatch, method, data, wanted)
+
+
+def assert_not_sent(
+    team: Team, monkeypatch: pytest.MonkeyPatch, method: str, data: bytes, wanted: str
+) -> None:
+    """Nor paid, nor taken from the key's day: two images fit, and still do."""
+    vision = wire.use(monkeypatch, wire.Vision())
+    ask = wire.in_process(wire.make_key(team, daily_images=2)[1])
+    parts = [file("a", SMALL), file("b", data), meta(wire.people("a", "b"))]
+    assert ask(method, *parts).outcome == (400, wanted)
+    assert vision.asked == [] and not Call.objects.exists() and not Meter.objects.exists()
+    parts[1] = file("b", SMALL + b"more")
+    assert ask(method, *parts).told["status"] == 200
+    assert len(vision.asked) == 1
 
 
 # --- A bomb --------------------------------------------------------------------------------------
@@ -329,3 +376,37 @@ def test_a_client_that_goes_away_half_way_leaves_nothing(
     assert wire.told_by(answer) == (200, said)
     assert not Call.objects.exists()
     assert wire.over_http(server.address, token)("truncate", meta({"space": "5"})).body == {}
+
+
+HEAD_CUT = b"POST /api/v1/persons/set HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-"
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("where", ["in the head", "in the body"])
+def test_clients_that_fall_silent_half_way_keep_nobody_out(
+    where: str, transactional_db: None, token: str, tmp_path: Path
+) -> None:
+    """More of them than there are threads, and none hangs up: as where a network is gone."""
+    import socket
+    from contextlib import ExitStack
+    from urllib.parse import urlsplit
+
+    begun = HEAD_CUT
+    if where == "in the body":
+        begun = head(token, f"Content-Length: {MB}") + b"--" + wire.BOUNDARY.encode() + b"\r\n"
+    silent = Gunicorn(tmp_path, threads=2, ROLLCALL_CLIENT_SECONDS="1")
+    with silent as server, ExitStack() as stack:
+        address = urlsplit(server.address)
+        where_to = (address.hostname or "", address.port or 0)
+        links = [stack.enter_context(socket.create_connection(where_to, 20)) for _ in range(5)]
+        for link in links:
+            link.sendall(begun)
+        ask = wire.over_http(server.address, token)
+        assert ask("truncate", meta({"space": "5"})).outcome == (200, {})
+        answers = []
+        for link in links:
+            with link.makefile("rb") as stream:
+                answers.append(stream.read())
+    told = wire.envelope(500, "the request could not be read or kept")
+    for answer in answers:
+        assert where == "in the head" or wire.told_by(answer) == (200, told)

@@ -375,6 +375,46 @@ def test_another_http_method_is_told_which_one(team: Team, token: str) -> None:
                 assert response.json()["status"] == 400
 
 
+@pytest.mark.parametrize(
+    "path", ["/api/", "/api/v1/persons/set/", "/api/v1/persons/list", "/api/v1/persons/SET"]
+)
+def test_an_address_that_is_no_method_is_told_which_there_are(ask: Ask, path: str) -> None:
+    from django.test import Client
+
+    for verb in ("get", "post"):
+        response = getattr(Client(), verb)(path)
+        assert response.status_code == 404
+        there = ", ".join(map(wire.path, ("set", "recognize", "delete", "truncate")))
+        assert response.json() == wire.envelope(400, f"no such method: there are {there}")
+
+
+def test_a_host_that_is_not_served_is_told_in_an_envelope(token: str) -> None:
+    from django.test import Client
+
+    path = f"{wire.path('truncate')}?oauth_token={token}"
+    response = Client(headers={"Host": "elsewhere.example"}).post(path)
+    said = "the request is malformed, or for a host that is not served here"
+    assert (response.status_code, response.json()) == (400, wire.envelope(400, said))
+    page = Client(headers={"Host": "elsewhere.example"}).get("/login/")
+    assert page["Content-Type"].startswith("text/html")
+
+
+def test_a_mistake_of_ours_is_told_in_an_envelope(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.test import Client
+
+    def fail(*args: object) -> None:
+        raise LookupError("a mistake of ours")
+
+    monkeypatch.setattr("persons.proxy.views.read_body", fail)
+    response = Client(raise_request_exception=False).post(
+        f"{wire.path('truncate')}?oauth_token={token}"
+    )
+    said = wire.envelope(500, "something broke on our side")
+    assert (response.status_code, response.json()) == (500, said)
+
+
 # --- What is wrong -------------------------------------------------------------------------------
 
 
@@ -424,6 +464,7 @@ NO_PARTS = "the multipart body can't be parsed"
 
 WRONG: dict[str, Wrong] = {
     **all_methods("no meta", "no meta has been provided", ONE),
+    **all_methods("meta twice", "two parts are named meta", ONE, meta(people()), meta(people())),
     **all_methods("meta of no bytes", NOT_JSON, ONE, meta("")),
     **all_methods("meta of str(dict)", NOT_JSON, ONE, meta(str(people()))),
     **all_methods("meta that is cut off", NOT_JSON, ONE, meta(json.dumps(people())[:-3])),

@@ -20,6 +20,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from persons import cloud, tasks
+from persons.metering import spent
 from persons.models import (
     Call,
     Enrolment,
@@ -33,6 +34,7 @@ from persons.models import (
     User,
 )
 from persons.models.calls import Outcome
+from persons.tariff import parse
 from persons.vision.tokens import Secret
 from tests import wire
 from tests.factories import GalleryFactory
@@ -183,6 +185,7 @@ def metered(team: Team) -> int:
     return Meter.objects.filter(team=team).aggregate(images=Sum("images"))["images"] or 0
 
 
+LADDER = parse("7:1, 0.25")
 NOBODY = {"ardern_1": "?", "ardern_2": "?", "obama_1": "?"}
 TWICE = {"ardern_1": "Jacinda", "ardern_2": "Jacinda", "obama_1": "?"}
 
@@ -194,7 +197,10 @@ def test_a_photo_goes_its_whole_way_through_another_rollcall(
     alice: User,
     team: Team,
     browser_of: Callable[[User], Browser],
+    settings: Settings,
 ) -> None:
+    # Its edge lies in the middle of what is sent below, among what is sent again.
+    settings.TARIFF = LADDER
     gallery: Gallery = GalleryFactory.create(team=team, name="Summit", slug="summit")
     browser = browser_of(alice)
 
@@ -230,6 +236,8 @@ def test_a_photo_goes_its_whole_way_through_another_rollcall(
     assert (other.state, other.error) == (PhotoState.DONE, "")
     assert Call.objects.filter(outcome=Outcome.TEMPORARY).count() == 1
     assert metered(team) == second.images == before + 2
+    assert before < LADDER.steps[0].up_to < second.images  # type: ignore[operator]
+    assert spent(team) == LADDER.cost(0, second.images)
     assert names(gallery) == TWICE
 
     # Taken away again: forgotten there, and here nobody has the name but by a human's word.
@@ -265,6 +273,7 @@ def test_a_photo_goes_its_whole_way_through_another_rollcall(
     assert metered(team) == Call.objects.aggregate(images=Sum("image_count"))["images"]
     sent = sum(len(request.parts()[1]) for request in line.received)
     assert sent == second.images
+    assert spent(team) == LADDER.cost(0, sent)
     methods = {request.path.rpartition("/")[2] for request in line.received}
     assert methods == {"set", "recognize", "delete", "truncate"}
     assert {request.query["oauth_token"] for request in line.received} == {second.key}

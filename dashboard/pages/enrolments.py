@@ -22,6 +22,7 @@ from persons.actions.people import remove_enrolment, retry_enrolment
 from persons.cloud import is_cloud
 from persons.errors import Refused
 from persons.models import Enrolment, EnrolmentState, Face, Person
+from persons.previews import look_in
 
 ENROLMENTS_PAGE = 24
 
@@ -73,6 +74,7 @@ def context_of(request: HttpRequest, person: Person, hidden: Collection[int]) ->
     cost = metering.estimate(max(0, count - 1)) if is_cloud() else None
     return {
         "page": page,
+        "look": look_in(person.space),
         "rows": [_row(enrolment, pictures, count, cost) for enrolment in page.rows],
     }
 

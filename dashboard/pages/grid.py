@@ -79,6 +79,7 @@ def gallery(request: PageRequest, team: str, slug: str) -> HttpResponse:
     context |= {
         "can_edit": can_edit,
         "max_bytes": settings.UPLOAD_MAX_BYTES,
+        "price": metering.estimate(1) if can_edit and is_cloud() else None,
         "tabs": tabs_of(asked.query, {}),
         "chips": chips_of(asked.query, asked.people, _uploader(asked.query)),
         "unfiltered": replace(GridQuery(), sort=asked.query.sort).string or "?",
@@ -239,11 +240,16 @@ class Again:
     def words(self) -> str:
         if not self.images:
             return "No photo is ready for it yet."
+        return f"That is {self.sum}."
+
+    @property
+    def sum(self) -> str:
+        """ "1,240 images, about 74 ₽"."""
         images = "1 image" if self.images == 1 else f"{self.images:,} images"
         price = (
             "recognised here, free of charge" if self.cost is None else f"about {about(self.cost)}"
         )
-        return f"That is {images}, {price}."
+        return f"{images}, {price}"
 
 
 def again_of(images: int) -> Again:
@@ -253,17 +259,28 @@ def again_of(images: int) -> Again:
 @signed_in
 @require_GET
 def again(request: PageRequest, team: str, slug: str) -> HttpResponse:
-    """What recognising the whole gallery again would send and cost; or `?photos=` so many of it."""
+    """What recognising the whole gallery again would send and cost; or `?photos=` so many of it; or
+    `?new=` so many that are being uploaded."""
     found = gallery_for(request.user, team, slug, write=True)
-    number = request.GET.get("photos", "")
-    if number.isascii() and number.isdigit() and len(number) < 7:
-        return HttpResponse(again_of(int(number)).words, content_type="text/plain; charset=utf-8")
+    if (photos := _count(request, "photos")) is not None:
+        return _plain(again_of(photos).words)
+    if new := _count(request, "new"):
+        return _plain(f"To recognise: {again_of(new).sum} at most.")
     context = {
         "team": found.team,
         "gallery": found,
         "again": again_of(photos_to_ask_again(found).count()),
     }
     return fragment(request, "galleries/_again.html", context)
+
+
+def _count(request: PageRequest, name: str) -> int | None:
+    number = request.GET.get(name, "")
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 7 else None
+
+
+def _plain(text: str) -> HttpResponse:
+    return HttpResponse(text, content_type="text/plain; charset=utf-8")
 
 
 urlpatterns = [

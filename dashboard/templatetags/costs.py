@@ -7,6 +7,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from django import template
 
 from persons import metering
+from persons.models import Space
+from persons.previews import Look, look_in
 
 register = template.Library()
 
@@ -31,3 +33,9 @@ def about(amount: Decimal) -> str:
         return money(amount.quantize(CENT, ROUND_HALF_UP))
     whole = amount.quantize(Decimal(1), ROUND_HALF_UP)
     return f"{whole:,}\N{NO-BREAK SPACE}{metering.tariff().currency}"
+
+
+@register.inclusion_tag("parts/look_note.html")
+def look_note(space: Space) -> dict[str, Look | None]:
+    """What enrolling somebody in this space will send, beside the ways to do it."""
+    return {"look": look_in(space)}

@@ -20,7 +20,7 @@ from .crops import crop_face, enrolment_crop
 from .facts import CameraFacts, camera_facts
 from .inspecting import Inspected, inspect
 from .names import clean_name
-from .opening import MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, pixel_size
+from .opening import MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, foreign_format, pixel_size
 from .refusal import ImageRefused, Refusal
 from .stripping import Keep, Stripped, stripped
 
@@ -39,6 +39,7 @@ __all__ = [
     "clean_name",
     "crop_face",
     "enrolment_crop",
+    "foreign_format",
     "inspect",
     "map_box",
     "open_oriented",

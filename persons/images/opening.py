@@ -118,6 +118,16 @@ def pixel_size(data: bytes) -> tuple[int, int] | None:
         return None
 
 
+def foreign_format(data: bytes) -> str:
+    """ "a GIF": what a file is that Vision does not take; empty where its start does not tell."""
+    head = data[:_HEAD]
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "a WebP"
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_STILLS | _HEIF_SEQUENCES:
+        return "a HEIC"
+    return next((what for pattern, what in _FOREIGN if pattern.match(head)), "")
+
+
 def check_size(width: int, height: int) -> None:
     """Raise ImageRefused where there are too many pixels, or fewer than Vision takes."""
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:

@@ -15,7 +15,7 @@ from django.db import transaction
 from persons import audit, calls, keys, ledger, metering, reuse, statements
 from persons.audit import Actor
 from persons.backends import vision_for
-from persons.images import pixel_size
+from persons.images import foreign_format, pixel_size
 from persons.models import ApiKey, Call, Person, Recognition, Space
 from persons.pipeline.asking import Outcome, send
 from persons.pipeline.looking import look_later
@@ -100,22 +100,28 @@ def _stored_answer(
     return raw
 
 
-def _demand_sizes(images: Sequence[Image]) -> None:
-    """Before anything is sent and paid for. Whether a file is a picture at all, Vision says."""
+def _fault_of(images: Sequence[Image]) -> str:
+    """Which picture is outside the limits, before anything is sent and paid for; or empty. Whether
+    a file that could be one is a picture at all, Vision says."""
     for image in images:
         size = pixel_size(image.data)
-        if size is not None and not limits.fits(*size):
-            raise BadMeta(
+        if size is None:
+            if what := foreign_format(image.data):
+                return f"image {image.name} is {what}, must be JPEG, PNG or TIFF"
+        elif not limits.fits(*size):
+            return (
                 f"image {image.name} is {size[0]}x{size[1]} pixels, must be "
                 f"{limits.MIN_SIDE}x{limits.MIN_SIDE} to {limits.MAX_WIDTH}x{limits.MAX_HEIGHT}"
             )
+    return ""
 
 
 def _ask(
     asked: Asked, space: Space, vision: Vision, question: str | None, sent: Sequence[calls.Sent]
 ) -> bytes:
-    if vision.name != metering.FREE:
-        _demand_sizes(asked.images)
+    if vision.name != metering.FREE and (fault := _fault_of(asked.images)):
+        keys.give_back(asked.key, len(asked.images), asked.day)
+        raise BadMeta(fault)
     call = calls.begin(
         space=space,
         vision=vision,

@@ -213,6 +213,8 @@ class _Parts:
         if part.is_kept and part.is_file:
             self._files.append(part)
         elif part.is_kept:
+            if name in self._fields:
+                raise BadMeta(f"two parts are named {name}")
             self._fields[name] = part
 
     def _go_on(self, part: _Part, data: bytes | bytearray) -> None:

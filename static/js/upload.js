@@ -37,6 +37,7 @@
       if (files.length || others) panel.hidden = false;
       carriesOn(files.length);
       sending.add(files);
+      tellCost();
       if (!ticking) ticking = setInterval(look, LOOK_MS);
       look();
     },
@@ -46,6 +47,16 @@
     },
     isOpen: () => sending.now().open > 0,
   };
+
+  // What recognising them costs, where it does; those that turn out to be here already are free.
+  async function tellCost() {
+    const { all } = sending.now();
+    if (!form.dataset.estimate || !all) return;
+    const got = await fetch(`${form.dataset.estimate}?new=${all}`).catch(() => null);
+    if (!got?.ok || !sending.now().open) return;
+    part("cost").textContent = await got.text();
+    part("cost").hidden = false;
+  }
 
   // --- Rows: what is under way, and what needs somebody's attention; the rest is counted ---
 
@@ -210,6 +221,7 @@
     part("left").textContent = left || "";
     part("pause").textContent = now.paused ? "Go on" : "Pause";
     part("steer").hidden = isOver;
+    if (isOver) part("cost").hidden = true;
     part("close").hidden = !isOver;
     showTrouble(isOver ? null : now.trouble);
     showGroups(isOver);

@@ -9,10 +9,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
+from persons import metering
 from persons.access import Right, rights_of
 from persons.actions.galleries import create_gallery
 from persons.actions.photos import add_photo
 from persons.audit import Actor
+from persons.cloud import is_cloud
 from persons.errors import Refused
 from persons.images import ImageRefused
 from persons.models import Gallery, Space, Team, User
@@ -60,6 +62,9 @@ class Command(BaseCommand):
             if path.is_file()
             and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         )
+        if is_cloud():
+            most = f"{metering.estimate(len(paths)):,.2f} {metering.tariff().currency}"
+            self.stderr.write(f"{len(paths)} files; to recognise them costs {most} at most.")
         counts = {"new": 0, "already there": 0, "refused": 0}
         with tqdm(paths, unit="file", file=sys.stderr, disable=None) as bar:
             for path in bar:
