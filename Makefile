@@ -6,11 +6,12 @@ PY := $(VENV)/bin/python
 CHECKS := ROLLCALL_DATA=$(CURDIR)/$(VENV)/checks
 TEMPLATES = $(shell find templates -name '*.html' 2>/dev/null)
 
-# Two halves at once, a file's tests together. `make test PYTEST=` runs them one by one.
-PYTEST ?= -n 2 --dist loadfile
+# Two halves at once, a file's tests together, the files as tests/conftest.py orders them.
+# `make test PYTEST=` runs them one by one.
+PYTEST ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench secrets clean distclean
+.PHONY: help run test lint lint-types lint-rules format bench secrets clean distclean
 .DELETE_ON_ERROR:
 
 help: ## This list
@@ -31,13 +32,20 @@ test: lint ## All checks, then the suite: on SQLite and files, and on PostgreSQL
 	  exec $(PY) -m pytest --services-only $(PYTEST); fi
 
 lint: $(VENV)/.dev ## All checks that run no test
+	@$(MAKE) --no-print-directory -j 2 lint-types lint-rules
+
+# It takes as long as all the others.
+lint-types:
+	@mkdir -p $(VENV)/checks
+	$(CHECKS) $(PY) -m mypy
+
+lint-rules:
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	@if [ -n "$(TEMPLATES)" ]; then echo djade --check; \
 	  $(VENV)/bin/djade --target-version 5.2 --check $(TEMPLATES); fi
 	$(VENV)/bin/lint-imports --no-cache --no-logo
 	@mkdir -p $(VENV)/checks
-	$(CHECKS) $(PY) -m mypy
 	$(CHECKS) $(PY) manage.py makemigrations --check --dry-run
 	$(CHECKS) ROLLCALL_SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(48))') \
 	  ROLLCALL_HTTPS=1 ROLLCALL_HOSTS=rollcall.example.org \
