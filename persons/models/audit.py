@@ -24,6 +24,11 @@ class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
     def bulk_update(self, *args: Any, **options: Any) -> Never:
         raise TypeError("Audit entries are never changed.")
 
+    def bulk_create(self, *args: Any, **options: Any) -> list[AuditEntry]:
+        if options.get("update_conflicts") or options.get("ignore_conflicts"):
+            raise TypeError("Audit entries are never changed.")
+        return super().bulk_create(*args, **options)
+
     def delete(self) -> Never:
         raise TypeError("Audit entries are never deleted.")
 
