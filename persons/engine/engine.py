@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -48,7 +48,7 @@ class _Named:
     person_id: int | None
     similarity: float
     matched: bool
-    detail: FaceDetail = FaceDetail()
+    detail: FaceDetail = field(default_factory=FaceDetail)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,11 @@ class AuditEntry(models.Model):
             models.Index(fields=["team", "-id"], name="audit_list"),
             models.Index(fields=["team", "action", "-id"], name="audit_by_action"),
             models.Index(fields=["actor", "team", "-id"], name="audit_by_actor"),
+            models.Index(
+                fields=["team", "request_id", "-id"],
+                name="audit_by_request",
+                condition=~models.Q(request_id=""),
+            ),
             # Which thresholds a space had: pages of people look it up.
             models.Index(
                 fields=["team", "target_id"],
