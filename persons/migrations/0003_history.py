@@ -180,6 +180,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="auditentry",
+            index=models.Index(fields=["team", "target_type", "target_id", "-id"], name="audit_of"),
+        ),
+        migrations.AddIndex(
+            model_name="auditentry",
             index=models.Index(
                 condition=models.Q(("request_id", ""), _negated=True),
                 fields=["team", "request_id", "-id"],

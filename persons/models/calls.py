@@ -309,3 +309,11 @@ class Finding(models.Model):
 
     def __str__(self) -> str:
         return f"face {self.position} of {self.recognition}"
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
