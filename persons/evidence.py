@@ -13,6 +13,7 @@ from datetime import datetime
 from django.db.models import Q
 
 from persons import images
+from persons.chain import records
 from persons.engine.store import LEARNED
 from persons.matching import SAME_FACE, overlap
 from persons.metering import FREE
@@ -83,6 +84,9 @@ class Card:
     changes: list[ChangedFace]
     entries: list[AuditEntry]
     sealed: AuditEntry | None
+    record: str
+    """"whole": the record is what its entry in the audit vouches for; "altered": it is not;
+    "unknown": there is no such entry, as of calls from before there was a chain."""
 
     @property
     def verdict(self) -> str:
@@ -104,6 +108,7 @@ def card_of(finding: Finding, *, hidden: Collection[int] = ()) -> Card:
     face = face_of(finding)
     matched, pictures, count = _pictures(finding, hidden)
     told = finding.runner_up
+    sealed = entry_of(call)
     return Card(
         finding=finding,
         person=person,
@@ -120,7 +125,8 @@ def card_of(finding: Finding, *, hidden: Collection[int] = ()) -> Card:
         face=face,
         changes=_changes(face, call),
         entries=_entries(person, call),
-        sealed=entry_of(call),
+        sealed=sealed,
+        record=_record(call, sealed),
     )
 
 
@@ -271,6 +277,17 @@ def _entries(person: Person | None, call: Call) -> list[AuditEntry]:
         at__gte=call.started_at,
     )
     return list(said.select_related("actor").order_by("pk")[:MOST_DEEDS])
+
+
+def _record(call: Call, entry: AuditEntry | None) -> str:
+    """The call as the database has it now, against the digest that was written at its end."""
+    vouched = entry.after.get("record") if entry is not None else None
+    if not vouched or not call.digest:
+        return "unknown"
+    for stored_call, rows, findings in records.stored([call.pk]):
+        if records.digest_of(stored_call, rows, findings) == call.digest == vouched:
+            return "whole"
+    return "altered"
 
 
 def entry_of(call: Call) -> AuditEntry | None:

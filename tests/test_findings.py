@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from django.apps import apps
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from persons import calls, ledger
+from persons import calls, ledger, migrations
 from persons.audit import Actor
 from persons.models import (
     Call,
@@ -220,7 +221,8 @@ def test_an_older_history_gets_its_findings(space: Space, team: Team) -> None:
     Recognition.objects.filter(pk=row.pk).update(
         result={"persons": [turned, odd, 5]}, face_count=3, status=0, photo=photo
     )
-    migration = importlib.import_module("persons.migrations.0003_history")
+    (name,) = (path.stem for path in Path(migrations.__file__).parent.glob("*_history.py"))
+    migration = importlib.import_module(f"persons.migrations.{name}")
     migration.make_findings(apps, None)
     rows = Finding.objects.order_by("position")
     assert [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,6 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 from PIL import Image
 
+from persons import calls
 from persons.actions.faces import name_face
 from persons.actions.teams import change_role
 from persons.audit import Actor
@@ -38,7 +40,12 @@ from persons.models import (
     User,
 )
 from persons.models.calls import Outcome
+from persons.pipeline.sealing import seal_audit
+from persons.vision.envelope import match_objects, parse
+from persons.vision.types import Answer, Method
+from persons.vision.types import Image as VisionImage
 from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory, jpeg
+from tests.wire import Vision
 
 SignIn = Callable[[User], Client]
 SENT = jpeg((200, 120, 90), (64, 48))
@@ -183,7 +190,11 @@ def test_the_same_is_there_as_json(finding: Finding, alice: User, sign_in: SignI
     assert found["matched"]["pictures"][0]["sha256"] == sha(ENROLLED)
     assert found["judged_by"]["enrolled_people"] == 12
     assert found["asked"]["reason"] == "case 12"
-    assert found["integrity"] == {"record": "d" * 64, "audit_entry": None}
+    assert found["integrity"] == {
+        "record": "d" * 64,
+        "record_is": "unknown",
+        "audit_entry": None,
+    }
 
 
 def test_its_pictures_are_the_face_as_it_was_sent_and_the_one_it_matched(
@@ -371,6 +382,38 @@ def test_the_entry_in_the_chain_is_named(
     found = as_json(sign_in(alice), finding)["integrity"]
     assert found["audit_entry"] == entry.pk
     assert (found["sequence"], found["hash"]) == (41, "e" * 64)
+
+
+def test_it_says_whether_the_record_is_what_the_audit_vouches_for(
+    team: Team, alice: User, sign_in: SignIn
+) -> None:
+    """A call as the product writes it, sealed; then one of its rows altered by other hands."""
+    space = team.spaces.get(number=5)
+    persons = [{"tag": "person3", "coord": [1, 2, 9, 9], "similarity": 0.8, "confidence": 0.9}]
+    body = {"objects": [{"status": 0, "name": "file", "persons": persons}]}
+    answer = Answer(json.dumps({"status": 200, "body": body}).encode())
+    call = calls.begin(
+        space=space,
+        vision=Vision(),
+        method=Method.RECOGNIZE,
+        meta={},
+        images=[calls.Sent(VisionImage("file", b"x"))],
+        source=Source.CLIENT,
+        space_version=0,
+    )
+    results = match_objects(["file"], parse(Method.RECOGNIZE, answer))
+    calls.end(call, answer, None, results)
+    found = Finding.objects.get(call=call)
+    client = sign_in(alice)
+    assert as_json(client, found)["integrity"]["record_is"] == "whole"
+    assert "not sealed yet" in client.get(url(found)).text
+    while seal_audit():
+        pass
+    assert as_json(client, found)["integrity"]["sequence"] is not None
+    assert "in the chain" in client.get(url(found)).text
+    Finding.objects.filter(pk=found.pk).update(similarity=0.81)
+    assert as_json(client, found)["integrity"]["record_is"] == "altered"
+    assert "it was altered since" in client.get(url(found)).text
 
 
 def test_the_call_page_leads_to_it(finding: Finding, alice: User, sign_in: SignIn) -> None:

@@ -240,7 +240,11 @@ def as_json(made: Card) -> dict[str, Any]:
             {"at": one.at, "by": one.actor_text, "kind": one.action, "audit_entry": one.pk}
             for one in made.entries
         ],
-        "integrity": {"record": call.digest or None, **_entry(made.sealed)},
+        "integrity": {
+            "record": call.digest or None,
+            "record_is": made.record,
+            **_entry(made.sealed),
+        },
     }
 
 

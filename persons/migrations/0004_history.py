@@ -96,7 +96,7 @@ def _box(face: dict[str, Any]) -> tuple[int, int, int, int]:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("persons", "0002_history_audit_and_rights"),
+        ("persons", "0003_chain"),
     ]
 
     operations = [
@@ -181,14 +181,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="auditentry",
             index=models.Index(fields=["team", "target_type", "target_id", "-id"], name="audit_of"),
-        ),
-        migrations.AddIndex(
-            model_name="auditentry",
-            index=models.Index(
-                condition=models.Q(("request_id", ""), _negated=True),
-                fields=["team", "request_id", "-id"],
-                name="audit_by_request",
-            ),
         ),
         migrations.AddIndex(
             model_name="call",
