@@ -29,7 +29,7 @@ def written(team: Team | None, user: User | None = None, count: int = 1) -> list
             team=team,
             action="gallery.rename",
             target=team,
-            before={"name": f"Trip {number}", "size": 1.0, "share": 1e22, "box": (1, 2), 7: "x"},
+            before={"name": f"Trip {number}", "size": 1.0, "share": 1e22, "box": (1, 2)},
             after={"name": "Größe \u2028 🙂", "deep": {"b": [None, True, 0.1], "a": -0.0}},
             reason="Because",
         )
