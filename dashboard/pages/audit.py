@@ -41,6 +41,7 @@ MOST_NUMBERS = 12
 MOST_MEMBERS = 100
 """That the filter offers. Somebody else's entries are reached from any of theirs."""
 CLOSED = "something in a gallery that is closed to you"
+ERASED = "what was erased"
 
 # What an action is called in a sentence that goes on with its target, by object.
 ACTIONS: dict[str, dict[str, str]] = {
@@ -318,6 +319,8 @@ def changes_of(entry: AuditEntry) -> list[Change]:
 
 
 def _target(entry: AuditEntry) -> str:
+    if entry.erased_at is not None:
+        return ERASED
     if entry.target_type == "face":
         return "a face"
     if entry.target_type == "change":

@@ -108,7 +108,9 @@ class AuditQuery:
             "address": self.address,
             "request_id": self.request,
         }
-        found = entries.filter(**{name: value for name, value in exact.items() if value})
+        # Without the accounts: one may be gone, and its entries would go with it.
+        found = entries.select_related(None)
+        found = found.filter(**{name: value for name, value in exact.items() if value})
         if not self.with_calls:
             found = found.filter(~Q(action__startswith="call."))
         if self.text:
