@@ -20,9 +20,10 @@ from django.views.decorators.http import require_safe
 from PIL import Image
 
 from dashboard.middleware import PageRequest
-from dashboard.pages.shared import signed_in
+from dashboard.pages.shared import actor_of, signed_in
 from persons import images
 from persons.access import enrolment_for, face_for, photo_for, recognition_for
+from persons.actions.photos import record_original
 from persons.models import Face, Photo
 from persons.storage import stored
 from persons.vision.types import Box
@@ -57,6 +58,8 @@ def photo(request: PageRequest, team: str, pk: int, what: str) -> HttpResponseBa
     found = photo_for(request.user, team, pk)
     stem = PurePosixPath(found.file_name).stem
     if what == "original":
+        if request.method == "GET":
+            record_original(actor=actor_of(request), photo=found)
         kind = TYPES.get(found.format, "application/octet-stream")
         return send_file(
             request, found.original, found.sha256, kind, name=found.file_name, download=True
@@ -138,12 +141,12 @@ def recognition(request: PageRequest, team: str, pk: int) -> HttpResponseBase:
     found = recognition_for(request.user, team, pk)
     if not found.image:
         raise Http404("This picture was not kept.")
-    kind = _kind_of(found.image)
+    kind = kind_of(found.image)
     name = f"asked-{pk}.{kind.partition('/')[2]}"
     return send_file(request, found.image, found.sha256, kind, name=name, cache=ASKED_AGAIN)
 
 
-def _kind_of(key: str) -> str:
+def kind_of(key: str) -> str:
     """By its first bytes: a client may call its picture what it likes."""
     try:
         with stored(key) as file:

@@ -185,6 +185,12 @@ def record_download(*, actor: Actor, gallery: Gallery, pks: Collection[int]) -> 
     )
 
 
+@transaction.atomic
+def record_original(*, actor: Actor, photo: Photo) -> None:
+    """That somebody took the original of a photo, or looked so closely that the page fetched it."""
+    audit.record(actor=actor, team=photo.gallery.team, action="photo.download", target=photo)
+
+
 def photos_to_ask_again(gallery: Gallery) -> QuerySet[Photo]:
     """What `recognise_gallery_again` would send, for the page that says so beforehand."""
     asked = [PhotoState.DONE, PhotoState.FAILED, PhotoState.RUNNING]
