@@ -47,6 +47,7 @@ os.environ["PGOPTIONS"] = "-c synchronous_commit=off"
 os.environ["DJANGO_SETTINGS_MODULE"] = "dashboard.settings"
 
 import django  # noqa: E402
+import hypothesis  # noqa: E402
 
 django.setup()
 # Settled here. A test process that inherits it would read the settings before its own conftest.
@@ -81,7 +82,10 @@ def _delete_all_rows(case: TransactionTestCase) -> None:
     connection.ops.execute_sql_flush(_emptying())
 
 
-TransactionTestCase._fixture_teardown = _delete_all_rows  # type: ignore[method-assign]
+TransactionTestCase._fixture_teardown = _delete_all_rows  # type: ignore[attr-defined]
+
+# `pytest --hypothesis-profile=deep` tries ten times as many examples.
+hypothesis.settings.register_profile("deep", max_examples=1000)
 
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_FLAGS = [
@@ -107,8 +111,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--services-only",
         action="store_true",
-        help="Leave out what needs no database, and the browser's tests but for the journey: for "
-        "the second run, on services.",
+        help="Leave out what needs no database or shows the same on any, and the browser's tests "
+        "but for the journey: for the second run, on services.",
     )
 
 
@@ -148,6 +152,8 @@ def _takes_long(item: pytest.Item) -> bool:
 def _uses_services(item: pytest.Item) -> bool:
     fixtures = set(getattr(item, "fixturenames", ()))
     if "browser" in fixtures and item.path.name != "test_journey.py":
+        return False
+    if item.get_closest_marker("any_database") is not None:
         return False
     marked = item.get_closest_marker("django_db") is not None
     return marked or bool({"db", "transactional_db", "django_db_setup"} & fixtures)

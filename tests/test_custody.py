@@ -512,6 +512,7 @@ PLACES = {
 }
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("how", ["query", "bearer"])
@@ -563,6 +564,7 @@ def test_no_error_report_holds_a_clients_key(
         assert_clean("a mail", str(letter.body) + repr(getattr(letter, "alternatives", "")))
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("debug", [False, True])
 def test_no_error_report_holds_the_clouds_credentials(
     debug: bool,
@@ -586,6 +588,7 @@ def test_no_error_report_holds_the_clouds_credentials(
     assert_tells_nothing(error, request)
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("name", ["REDIS_URL", "CELERY_BROKER_URL", "CACHES", "VISION_URL"])
 def test_reports_show_no_password_of_an_address(name: str, settings: Settings) -> None:
     secret = CANARIES["key"]
@@ -597,6 +600,7 @@ def test_reports_show_no_password_of_an_address(name: str, settings: Settings) -
     assert "redis.example" in repr(shown[name])
 
 
+@pytest.mark.any_database
 def test_a_request_of_too_many_fields_is_reported_without_its_key(
     key: str, settings: Settings, failures: list[Failure]
 ) -> None:
@@ -609,6 +613,7 @@ def test_a_request_of_too_many_fields_is_reported_without_its_key(
     assert failures == []
 
 
+@pytest.mark.any_database
 def test_the_key_is_taken_out_however_it_is_spelt(key: str) -> None:
     spelt = quote(key, safe="").replace("r", "%72")
     for query in (
@@ -625,6 +630,7 @@ def test_the_key_is_taken_out_however_it_is_spelt(key: str) -> None:
         assert not re.search(r"oauth(_|%5F)token=(?!%2A%2A%2A)", request.get_full_path())
 
 
+@pytest.mark.any_database
 def test_a_body_that_is_too_large_is_no_report_either(
     key: str, failures: list[Failure], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -365,7 +365,7 @@ def jittered(dice: Random, box: Box) -> tuple[int, int, int, int]:
 
 @pytest.mark.django_db
 @settings(
-    max_examples=16,
+    max_examples=settings().max_examples // 10,
     deadline=None,
     # With dice that fall anew for each shorter list, cutting down takes minutes and gains little.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -19,6 +19,9 @@ from persons import images, pipeline
 from persons.models import Enrolment, Face, Gallery, Photo, PhotoState, Team, User
 from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory
 
+# What is sent comes from files.
+pytestmark = pytest.mark.any_database
+
 SignIn = Callable[[User], Client]
 KINDS = ["thumb", "medium", "large", "original", "sent"]
 

@@ -563,7 +563,7 @@ def _has_pictures(face: Face) -> bool:
 
 @pytest.mark.django_db
 @settings(
-    max_examples=10,
+    max_examples=settings().max_examples // 16,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),

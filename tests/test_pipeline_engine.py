@@ -33,7 +33,13 @@ from persons.vision.types import Answer, Image, Method
 from tests.factories import GalleryFactory
 from tests.fakes import by, in_transaction
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("eager")]
+# Whom the recogniser knows is a matter of pictures. The same chain, by real workers, is in
+# test_kill.py; the store of embeddings on each database is in test_engine_store.py.
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("eager"),
+    pytest.mark.any_database,
+]
 
 PHOTOS: Path = django_settings.BASE_DIR / "demo" / "photos"
 IN_GROUP = ["macron", "ardern", "obama", "collins"]

@@ -28,6 +28,9 @@ from persons.models import (
 )
 from tests import factories
 
+# The same queries run on PostgreSQL in the tests of each endpoint.
+pytestmark = pytest.mark.any_database
+
 SignIn = Callable[[User], Client]
 ROLES = ["anonymous", "stranger", "auditor", "viewer", "editor", "owner"]
 
