@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
 from persons.errors import Refused
 from persons.locking import locked
@@ -81,23 +81,27 @@ def hold_on_gallery(gallery: Gallery) -> LegalHold | None:
 
 def free_photos(photos: PhotoQuerySet) -> PhotoQuerySet:
     """Those of these photos that no hold is on: what may be deleted."""
-    galleries, people = _held()
-    if galleries:
-        photos = photos.exclude(gallery__in=galleries)
-    if people:
-        theirs = Face.everything.filter(photo=OuterRef("pk"), person__in=people)
-        photos = photos.exclude(Exists(theirs))
-    return photos
+    held = held_condition()
+    return photos.exclude(held) if held is not None else photos
 
 
 def held_photos(photos: PhotoQuerySet) -> PhotoQuerySet:
     """Those of these photos that a hold is on."""
+    held = held_condition()
+    return photos.filter(held) if held is not None else photos.none()
+
+
+def held_condition(prefix: str = "") -> Q | None:
+    """What is true of a photo that a hold is on; None where there is no hold at all. `prefix` leads
+    from a row to its photo, as in "photo__"."""
     galleries, people = _held()
-    if not galleries and not people:
-        return photos.none()
-    theirs = Face.everything.filter(photo=OuterRef("pk"), person__in=people)
-    in_galleries = photos.filter(gallery__in=galleries)
-    return in_galleries | photos.filter(Exists(theirs)) if people else in_galleries
+    found = Q()
+    if galleries:
+        found |= Q(**{f"{prefix}gallery__in": galleries})
+    if people:
+        photo = OuterRef(f"{prefix}pk" if not prefix else prefix.removesuffix("__"))
+        found |= Q(Exists(Face.everything.filter(photo=photo, person__in=people)))
+    return found or None
 
 
 def _held() -> tuple[set[int], set[int]]:
@@ -144,7 +148,7 @@ def demand_free(
 
 def _hold_by_faces(photo_pk: int, team_pk: int) -> LegalHold | None:
     people = Face.everything.filter(photo=photo_pk, person__isnull=False)
-    holds = _holds_on(set(people.values_list("person", flat=True)), team_pk=team_pk)  # type: ignore[arg-type]
+    holds = _holds_on(set(people.values_list("person", flat=True)), team_pk=team_pk)
     return next(iter(holds.values()), None)
 
 

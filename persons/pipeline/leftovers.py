@@ -13,11 +13,12 @@ from django.utils import timezone
 
 from persons.models import Call, Face, Gallery, Person, Photo, PhotoState, Run, SyncState
 from persons.models.calls import Outcome
-from persons.models.galleries import TRASH_DAYS
+from persons.pipeline.consents import keep_consents
 from persons.pipeline.grouping import release_groupings, waiting_groupings
 from persons.pipeline.jobs import release_jobs, waiting_jobs
 from persons.pipeline.looking import begin_looks
 from persons.pipeline.people import give_up
+from persons.pipeline.purging import spent_trash
 from persons.pipeline.retrying import MAX_INTERRUPTIONS, finish_runs
 from persons.settling import settle_merged
 
@@ -45,6 +46,7 @@ def sweep() -> Left:
     release_claims()
     settle_merged()
     count_faces()
+    keep_consents()
     now = timezone.now()
     begun = Run.objects.filter(finished_at=None, photo_count__gt=0)
     finish_runs(begun.values_list("pk", flat=True))
@@ -65,9 +67,7 @@ def sweep() -> Left:
         people=list(people.values_list("pk", flat=True)[:SWEEP_LIMIT]),
         jobs=waiting_jobs(now),
         groupings=waiting_groupings(),
-        has_spent_trash=Photo.everything.filter(
-            trashed_at__lte=now - timedelta(days=TRASH_DAYS)
-        ).exists(),
+        has_spent_trash=spent_trash().exists(),
     )
 
 
