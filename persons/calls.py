@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from persons import metering, statements
+from persons import audit, metering, statements
 from persons.audit import Actor
 from persons.models import ApiKey, Call, Photo, Recognition, Source, Space, User
 from persons.models.calls import Outcome
@@ -161,6 +161,15 @@ def answered_from_store(
             statements.CALLS.update([call], [*END, "saved_count", "image_count"]),
         )
     return raw, call.rows
+
+
+def changed(call_pks: Collection[int], *, actor: Actor, action: str, reason: str = "") -> None:
+    """After a part of what these calls' records hold was deleted on purpose, in the same
+    transaction: the audit says so ("call.redact", "call.expire"). Their `erased_at` is set here."""
+    found = Call.objects.filter(pk__in=call_pks).select_related("team").order_by("pk")
+    found.update(erased_at=timezone.now())
+    for call in found.only("method", "team"):
+        audit.record(actor=actor, team=call.team, action=action, target=call, reason=reason)
 
 
 def _asking(actor: Actor | None, asked_by: Sequence[User | None]) -> dict[str, Any]:

@@ -12,10 +12,12 @@ from persons.pipeline.people import look_for, sync
 from persons.pipeline.preparing import prepare
 from persons.pipeline.purging import purge_trash
 from persons.pipeline.recognising import recognise_batch
+from persons.pipeline.retention import keep_rules
 
 __all__ = [
     "Left",
     "group_faces",
+    "keep_rules",
     "look_for",
     "prepare",
     "purge_trash",

@@ -19,6 +19,7 @@ from persons.pipeline.jobs import release_jobs, waiting_jobs
 from persons.pipeline.looking import begin_looks
 from persons.pipeline.people import give_up
 from persons.pipeline.purging import spent_trash
+from persons.pipeline.retention import begin_runs, expire_certificates, release_runs
 from persons.pipeline.retrying import MAX_INTERRUPTIONS, finish_runs
 from persons.settling import settle_merged
 
@@ -37,6 +38,7 @@ class Left:
     people: list[int]
     jobs: list[int]
     groupings: list[int]
+    retention: list[int]
     has_spent_trash: bool = False
 
 
@@ -47,6 +49,7 @@ def sweep() -> Left:
     settle_merged()
     count_faces()
     keep_consents()
+    expire_certificates()
     now = timezone.now()
     begun = Run.objects.filter(finished_at=None, photo_count__gt=0)
     finish_runs(begun.values_list("pk", flat=True))
@@ -67,6 +70,7 @@ def sweep() -> Left:
         people=list(people.values_list("pk", flat=True)[:SWEEP_LIMIT]),
         jobs=waiting_jobs(now),
         groupings=waiting_groupings(),
+        retention=begin_runs(),
         has_spent_trash=spent_trash().exists(),
     )
 
@@ -130,6 +134,7 @@ def release_claims(*, everything: bool = False) -> int:
     )
     count += release_jobs(until, blame=not everything)
     count += release_groupings(until, blame=0 if everything else 1)
+    count += release_runs(until, blame=0 if everything else 1)
     Call.objects.filter(outcome=Outcome.RUNNING, started_at__lte=until).update(
         outcome=Outcome.INTERRUPTED, error="The worker stopped before an answer was stored."
     )
