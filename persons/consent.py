@@ -13,15 +13,17 @@ A consent counts for everybody who is merged into one person: they are the same 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Exists, F, Min, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, Min, OuterRef, Q
 from django.utils import timezone
 
 from persons.locking import locked
 from persons.models import Consent, Enrolment, EnrolmentState, Person, Space, SyncState
+from persons.models.spaces import PersonQuerySet
 from persons.settling import roots_of
 from persons.vision.envelope import person_id_of
 from persons.vision.errors import VisionUnavailable
@@ -101,14 +103,31 @@ def still_told(person_ids: Iterable[int]) -> str:
 # --- What Vision still knows ---
 
 
-def unsure(space: Space, enrolments: Q = KNOWN) -> QuerySet[Person]:
+def unsure(space: Space, enrolments: Q = KNOWN) -> PersonQuerySet:
     """People of the space with such enrolments who have given no consent themselves, nor anybody
     who was merged into them: most lack one, the others are for `without` to find."""
+    return without_own(Person.objects.filter(space=space), enrolments).order_by("pk")
+
+
+def without_own(people: PersonQuerySet, enrolments: Q | None = None) -> PersonQuerySet:
+    """As `unsure`, of any people; by default of those who are enrolled or wait to be."""
+    wanted = enrolments if enrolments is not None else Q(state__in=EnrolmentState.live())
     given = Consent.objects.in_force().filter(
         Q(person=OuterRef("pk")) | Q(person__merged_into=OuterRef("pk"))
     )
-    pictures = Enrolment.objects.filter(enrolments, person=OuterRef("pk"))
-    return Person.objects.filter(~Exists(given), Exists(pictures), space=space).order_by("pk")
+    pictures = Enrolment.objects.filter(wanted, person=OuterRef("pk"))
+    return people.filter(~Exists(given), Exists(pictures))
+
+
+def lacking_of_several(people: Iterable[Person]) -> list[Person]:
+    """Those of these people, of any spaces, who need a consent and have none."""
+    by_space: dict[Space, list[Person]] = defaultdict(list)
+    for person in people:
+        by_space[person.space].append(person)
+    lack: set[int] = set()
+    for space, some in by_space.items():
+        lack |= lacking(space, [person.pk for person in some])
+    return [person for some in by_space.values() for person in some if person.pk in lack]
 
 
 def count_lacking(space: Space) -> int:

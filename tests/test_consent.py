@@ -284,7 +284,7 @@ def test_a_withdrawal_between_the_claim_and_the_request_stops_it(
 ) -> None:
     person = name(0, "Ada")
     row = agree(bob, person)
-    cut = pipeline.people._with_pictures  # type: ignore[attr-defined]
+    cut = pipeline.people._with_pictures
 
     def withdrawn_meanwhile(queued: list[Enrolment]) -> object:
         pictures = cut(queued)
