@@ -55,16 +55,16 @@ FIELDS = {
     "unknown_days": (
         "Looks of faces without a name",
         (
-            "Crop, attributes and what the recogniser noted of them go. The box stays, so that counts "
-            "stay true; such faces are not put into groups any more. Their photos stay."
+            "Crop, attributes and what the recogniser noted of them go. The box stays, so that "
+            "counts stay true; such faces are not put into groups any more. Their photos stay."
         ),
         FOREVER,
     ),
     "history_days": (
         "What was asked of Vision and answered",
         (
-            "Of each call stay who asked, when, from where, by which method, with what outcome, the "
-            "pictures' digests and the counts. Evidence of older recognitions can't be shown then."
+            "Of each call stay who asked, when, from where, by which method, with what outcome, "
+            "the pictures' digests and the counts. Evidence of older recognitions can't be shown then."
         ),
         FOREVER,
     ),
