@@ -64,7 +64,8 @@ FIELDS = {
         "What was asked of Vision and answered",
         (
             "Of each call stay who asked, when, from where, by which method, with what outcome, "
-            "the pictures' digests and the counts. Evidence of older recognitions can't be shown then."
+            "the pictures' digests and the counts. Evidence of older recognitions can't be shown "
+            "then."
         ),
         FOREVER,
     ),

@@ -13,18 +13,24 @@ from persons.pipeline.preparing import prepare
 from persons.pipeline.purging import purge_trash
 from persons.pipeline.recognising import recognise_batch
 from persons.pipeline.retention import keep_rules
+from persons.pipeline.sealing import seal_audit
+from persons.pipeline.verifying import ask_for_all, left_verifications, verify_chain
 
 __all__ = [
     "Left",
+    "ask_for_all",
     "group_faces",
     "keep_rules",
+    "left_verifications",
     "look_for",
     "prepare",
     "purge_trash",
     "recognise_batch",
     "release_claims",
     "release_jobs",
+    "seal_audit",
     "sweep",
     "sync",
+    "verify_chain",
     "work",
 ]
