@@ -24,6 +24,7 @@ from persons.models import (
     FaceVector,
     Finding,
     Gallery,
+    Grouping,
     JobState,
     Person,
     Recognition,
@@ -32,7 +33,7 @@ from persons.models import (
     Team,
     User,
 )
-from persons.pipeline import grouping, retention
+from persons.pipeline import retention
 from persons.pipeline.grouping import faces_of
 from persons.pipeline.sealing import seal_audit
 from persons.vision.types import Box
@@ -204,7 +205,7 @@ def test_looks_of_faces_without_a_name_go_and_their_boxes_stay(
     assert (nobody.photo.face_count, nobody.photo.unknown_count) == (1, 1)
     # Once is enough, and they are not described again.
     assert run(team).report == {}
-    every = grouping.Grouping(space=space, gallery=gallery)
+    every = Grouping(space=space, gallery=gallery)
     assert set(faces_of(every)) == {new}
 
 

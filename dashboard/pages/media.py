@@ -140,12 +140,12 @@ def recognition(request: PageRequest, team: str, pk: int) -> HttpResponseBase:
     found = recognition_for(request.user, team, pk)
     if not found.image:
         raise Http404("This picture was not kept.")
-    kind = _kind_of(found.image)
+    kind = kind_of(found.image)
     name = f"asked-{pk}.{kind.partition('/')[2]}"
     return send_file(request, found.image, found.sha256, kind, name=name, cache=ASKED_AGAIN)
 
 
-def _kind_of(key: str) -> str:
+def kind_of(key: str) -> str:
     """By its first bytes: a client may call its picture what it likes."""
     try:
         with stored(key) as file:

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("persons", "0003_chain"),
+        ("persons", "0004_history"),
     ]
 
     operations = [
