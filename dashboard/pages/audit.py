@@ -203,7 +203,6 @@ FIELDS = {
     "person_id": "Id",
     "photos": "Photos",
     "probe_days": "Pictures of clients kept, days",
-    "purpose": "Purpose",
     "reason": "Reason",
     "refused": "Refused pictures",
     "removed": "Removed",
