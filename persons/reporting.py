@@ -41,7 +41,7 @@ CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`rows` are newest first; `tell` makes JSON of one."""
+    """`rows` are newest first; `tell` says what of one is told, moments as such."""
 
     name: str
     title: str
@@ -79,7 +79,7 @@ def _head(person: Person, family: frozenset[int]) -> Told:
     rows = Person.objects.filter(pk__in=family).exclude(pk=person.pk)
     hold = hold_on_person(person)
     return {
-        "made_at": timezone.now().isoformat(),
+        "made_at": timezone.now(),
         "team": {"name": team.name, "slug": team.slug},
         "space": {
             "number": space.number,
@@ -93,7 +93,7 @@ def _head(person: Person, family: frozenset[int]) -> Told:
             "names_before": _names_before(person, family),
             "notes": person.notes,
             "hidden": person.hidden,
-            "since": person.created_at.isoformat(),
+            "since": person.created_at,
             "made_by": str(person.created_by) if person.created_by else "",
             "merged": [
                 {"id": pid, "name": label}
@@ -146,8 +146,8 @@ def _recipients(family: frozenset[int]) -> list[Told]:
             "key": row["call__key__name"] or "",
             "who": row["call__actor_text"],
             "times": row["times"],
-            "first": row["first"].isoformat(),
-            "last": row["last"].isoformat(),
+            "first": row["first"],
+            "last": row["last"],
         }
         for row in rows
     ]
@@ -225,11 +225,11 @@ def _consent(row: Consent) -> Told:
     return {
         "to": row.purpose,
         "document": row.document,
-        "given": row.given_at.isoformat(),
-        "until": row.until.isoformat() if row.until else None,
+        "given": row.given_at,
+        "until": row.until,
         "recorded_by": _who(row.recorded_by),
-        "recorded": row.created_at.isoformat(),
-        "withdrawn": row.withdrawn_at.isoformat() if row.withdrawn_at else None,
+        "recorded": row.created_at,
+        "withdrawn": row.withdrawn_at,
         "in_force": row.is_in_force,
     }
 
@@ -237,9 +237,9 @@ def _consent(row: Consent) -> Told:
 def _hold(row: LegalHold) -> Told:
     return {
         "reason": row.reason,
-        "set": row.created_at.isoformat(),
+        "set": row.created_at,
         "set_by": _who(row.created_by),
-        "released": row.released_at.isoformat() if row.released_at else None,
+        "released": row.released_at,
         "released_by": _who(row.released_by),
     }
 
@@ -252,9 +252,9 @@ def _enrolment(row: Enrolment) -> Told:
         "sha256": row.sha256,
         "stored_as": row.image,
         "from_photo": face.photo.file_name if face else "",
-        "made": row.created_at.isoformat(),
+        "made": row.created_at,
         "made_by": _who(row.created_by),
-        "enrolled": row.done_at.isoformat() if row.done_at else None,
+        "enrolled": row.done_at,
         "at": row.call.backend if row.call else "",
     }
 
@@ -267,15 +267,15 @@ def _face(row: Face) -> Told:
         "photo_sha256": photo.sha256,
         "stored_as": photo.original,
         "gallery": photo.gallery.name,
-        "taken": photo.taken_at.isoformat() if photo.taken_at else None,
-        "uploaded": photo.uploaded_at.isoformat(),
+        "taken": photo.taken_at,
+        "uploaded": photo.uploaded_at,
         "in_trash": row.trashed,
         "box": [row.left, row.top, row.right, row.bottom],
         "similarity": row.similarity,
         "attributes": row.attributes,
         "decision": row.decision,
         "decided_by": _who(row.decided_by),
-        "decided": row.decided_at.isoformat() if row.decided_at else None,
+        "decided": row.decided_at,
     }
 
 
@@ -284,8 +284,8 @@ def _change(row: Change) -> Told:
         "what": row.get_kind_display(),
         "faces": row.face_count,
         "by": _who(row.actor),
-        "when": row.created_at.isoformat(),
-        "undone": row.undone_at.isoformat() if row.undone_at else None,
+        "when": row.created_at,
+        "undone": row.undone_at,
         "undone_by": _who(row.undone_by),
     }
 
@@ -307,7 +307,7 @@ def _asked(row: Recognition) -> Told:
     call = row.call
     return {
         "call": call.pk,
-        "when": call.started_at.isoformat(),
+        "when": call.started_at,
         "method": call.method,
         "how": call.get_source_display(),
         "who": call.actor_text,
@@ -325,7 +325,7 @@ def _asked(row: Recognition) -> Told:
 def _entry(row: AuditEntry) -> Told:
     return {
         "number": row.pk,
-        "when": row.at.isoformat(),
+        "when": row.at,
         "what": row.action,
         "by": row.actor_text,
         "how": row.get_source_display(),
