@@ -112,11 +112,24 @@ def unsure(space: Space, enrolments: Q = KNOWN) -> PersonQuerySet:
 def without_own(people: PersonQuerySet, enrolments: Q | None = None) -> PersonQuerySet:
     """As `unsure`, of any people; by default of those who are enrolled or wait to be."""
     wanted = enrolments if enrolments is not None else Q(state__in=EnrolmentState.live())
-    given = Consent.objects.in_force().filter(
-        Q(person=OuterRef("pk")) | Q(person__merged_into=OuterRef("pk"))
-    )
     pictures = Enrolment.objects.filter(wanted, person=OuterRef("pk"))
-    return people.filter(~Exists(given), Exists(pictures))
+    return people.filter(~_has_consent(), Exists(pictures))
+
+
+def may_go(space: Space) -> PersonQuerySet:
+    """People of the space of whom a picture waits for a consent that is there, or that nobody asks
+    for any more."""
+    waiting = Enrolment.objects.filter(person=OuterRef("pk"), state=EnrolmentState.WAITING)
+    people = Person.objects.filter(Exists(waiting), space=space).order_by("pk")
+    return people.filter(_has_consent()) if space.require_consent else people
+
+
+def _has_consent() -> Q:
+    """Given by themselves, or by somebody who was merged into them. One after the other, so that
+    each is found by its index."""
+    given = Consent.objects.in_force()
+    merged = given.filter(person__merged_into=OuterRef("pk"))
+    return Q(Exists(given.filter(person=OuterRef("pk")))) | Q(Exists(merged))
 
 
 def lacking_of_several(people: Iterable[Person]) -> list[Person]:
@@ -131,11 +144,8 @@ def lacking_of_several(people: Iterable[Person]) -> list[Person]:
 
 
 def count_lacking(space: Space) -> int:
-    """How many enrolled people have no consent, whether or not they need one."""
-    wanted = Q(state__in=EnrolmentState.live())
-    people = list(unsure(space, wanted).values_list("pk", flat=True))
-    chunks = (people[at : at + AT_ONCE] for at in range(0, len(people), AT_ONCE))
-    return sum(len(without(space, chunk)) for chunk in chunks)
+    """How many enrolled people have no consent, whether or not they need one. One query."""
+    return without_own(Person.objects.filter(space=space)).count()
 
 
 def pending(space: Space) -> bool:
