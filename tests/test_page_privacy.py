@@ -14,7 +14,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from persons.actions.consent import Given, record_consent
-from persons.actions.holds import hold_gallery, hold_person
+from persons.actions.holds import hold_gallery, hold_person, release_hold
 from persons.models import (
     Call,
     Consent,
@@ -155,6 +155,25 @@ def test_everybody_of_the_team_reads_the_page_and_strangers_do_not(
     assert sign_in(alice).post(PAGE).status_code == 405
     assert sign_in(alice).post(f"{PAGE}due").status_code == 405
     assert Client().get(PAGE)["Location"].startswith("/login/")
+
+
+def test_a_hold_on_a_closed_gallery_is_told_only_to_those_who_see_it(
+    sign_in: SignIn, alice: User, bob: User, audrey: User, gallery: Gallery
+) -> None:
+    Gallery.objects.filter(pk=gallery.pk).update(is_open=False)
+    hold = hold_gallery(actor=by(alice), gallery=gallery, reason="A secret case")
+    for user, is_told in ((alice, True), (bob, False), (audrey, True)):
+        assert ("A secret case" in text(sign_in(user).get(PAGE))) == is_told
+    release_hold(actor=by(alice), hold=hold, reason="Closed")
+    assert "A secret case" not in text(sign_in(bob).get(PAGE))
+
+
+def test_only_owners_see_what_would_be_removed(
+    sign_in: SignIn, bob: User, audrey: User, gallery: Gallery
+) -> None:
+    for user in (bob, audrey):
+        assert sign_in(user).get(f"{PAGE}due").status_code == 403
+        assert "next run" not in text(sign_in(user).get(f"{PAGE}?preview=1"))
 
 
 # --- Retention ---
@@ -390,5 +409,5 @@ def test_a_forgotten_face_is_cut_for_who_looks_and_kept_nowhere(
     assert not default_storage.exists(f"crops/{gallery.team_id}")
     # Once it has a name, it is a picture like any other.
     type(face).objects.update(person=PersonFactory.create(space=gallery.space, label="Ada"))
-    client.get(address)
+    client.get(address).close()
     assert default_storage.exists(f"crops/{gallery.team_id}")

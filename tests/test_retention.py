@@ -153,7 +153,7 @@ def test_probes_go_after_their_days_and_the_record_stays(team: Team, space: Spac
     assert row.result
     assert new.recognitions.get().image
     (entry,) = entries(team, "retention.run")
-    assert entry.after == {"removed": {"probes": 1}, "days": {"probes": 30}}
+    assert entry.after == {"removed": {"probes": 1}, "rules": {"probes": 30}}
 
 
 def test_a_picture_that_was_asked_again_lately_stays(team: Team, space: Space) -> None:

@@ -24,7 +24,7 @@ from dashboard.pages.shared import (
     signed_in,
 )
 from persons import consent
-from persons.access import Right, gallery_for, hold_for, rights_of, team_for
+from persons.access import Right, gallery_for, hidden_from, hold_for, rights_of, team_for
 from persons.actions.holds import hold_gallery, release_hold
 from persons.actions.retention import MOST_DAYS, Rules, change_retention
 from persons.errors import Refused
@@ -115,20 +115,26 @@ def _page(
         "fields": [(form[name], *FIELDS[name]) for name in form.fields],
         "due": None,
         "runs": RetentionRun.objects.filter(team=found).exclude(finished_at=None)[:5],
-        **_holds(found),
+        **_holds(request, found),
         **_consents(request, found),
     }
     if Right.MANAGE in rights:
         context["galleries"] = Gallery.objects.filter(team=found).order_by("name")[:MOST_GALLERIES]
-    if with_preview:
+    if with_preview and Right.MANAGE in rights:
         context |= _due(found, form)
     return render(request, "privacy/privacy.html", context, status=status)
 
 
-def _holds(team: Team) -> dict[str, Any]:
+def _holds(request: PageRequest, team: Team) -> dict[str, Any]:
+    """A gallery that is closed to the reader is not there; auditors read the whole record."""
+    hidden = hidden_from(request.user, team)
+    if Right.GALLERIES not in rights_of(request.user, team):
+        hidden = frozenset()
     rows = LegalHold.objects.filter(team=team).select_related(
         "person__space", "gallery", "created_by", "released_by"
     )
+    if hidden:
+        rows = rows.exclude(gallery__in=hidden)
     return {
         "holds": rows.in_force()[:MOST],
         "released": rows.exclude(released_at=None).order_by("-released_at")[:MOST],
@@ -163,8 +169,9 @@ def _consents(request: PageRequest, team: Team) -> dict[str, Any]:
 @signed_in
 @require_GET
 def due(request: PageRequest, team: str) -> HttpResponse:
-    """What the next run would remove by the rules that are typed just now."""
-    found = team_for(request.user, team)
+    """What the next run would remove by the rules that are typed just now. For owners: it counts
+    what is in galleries that are closed to others."""
+    found = team_for(request.user, team, right=Right.MANAGE)
     form = RulesForm(request.GET) if "trash_days" in request.GET else RulesForm.of(found)
     return fragment(request, "privacy/_due.html", {"team": found} | _due(found, form))
 

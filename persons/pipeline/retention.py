@@ -273,7 +273,7 @@ def _record(run: RetentionRun) -> None:
             team=run.team,
             action="retention.run",
             target=run.team,
-            after={"removed": run.report, "days": run.rules},
+            after={"removed": run.report, "rules": run.rules},
         )
 
 
