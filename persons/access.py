@@ -28,6 +28,7 @@ from persons.models import (
     AuditEntry,
     Call,
     Change,
+    Consent,
     Enrolment,
     Face,
     Finding,
@@ -35,6 +36,7 @@ from persons.models import (
     GalleryMember,
     Grouping,
     Invitation,
+    LegalHold,
     Likeness,
     Membership,
     Person,
@@ -288,6 +290,24 @@ def change_for(user: Asker, team: str, pk: int, *, write: bool = False) -> Chang
     return _one(
         Change.objects.select_related("team", "space", "person", "other"),
         team=membership.team_id,
+        pk=pk,
+    )
+
+
+def consent_for(user: Asker, team: str, pk: int, *, write: bool = False) -> Consent:
+    membership = _member_of_galleries(user, team, write=write)
+    return _one(
+        Consent.objects.select_related("person__space__team"),
+        person__space__team=membership.team_id,
+        pk=pk,
+    )
+
+
+def hold_for(user: Asker, team: str, pk: int) -> LegalHold:
+    """A legal hold that `user`, an owner, may release. That there is one, every member sees."""
+    return _one(
+        LegalHold.objects.select_related("team", "person", "gallery"),
+        team=team_for(user, team, right=Right.MANAGE),
         pk=pk,
     )
 

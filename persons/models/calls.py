@@ -218,6 +218,8 @@ class Recognition(models.Model):
                 name="recognition_again",
                 condition=models.Q(status=0) & ~models.Q(sha256=""),
             ),
+            # Pictures that were kept: retention asks for those, and for who else names one.
+            models.Index(fields=["image"], name="recognition_kept", condition=~models.Q(image="")),
             # What the history is filtered by. A client's recognition is in none of these.
             models.Index(
                 fields=["gallery", "-call"],

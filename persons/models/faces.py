@@ -163,6 +163,11 @@ class Face(models.Model):
         default=0.0, help_text="How likely what stands there is wrong, 0 to 1."
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    forgotten_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When what was known of its looks was deleted, as the team's retention says.",
+    )
 
     objects = _Untrashed.from_queryset(FaceQuerySet)()
     everything = FaceQuerySet.as_manager()
@@ -214,6 +219,12 @@ class Face(models.Model):
                 name="face_suggested",
                 condition=~models.Q(review=""),
             ),
+            # Of whose looks retention has still to forget something.
+            models.Index(
+                fields=["space", "created_at", "id"],
+                name="face_remembered",
+                condition=models.Q(person=None, forgotten_at=None),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -225,6 +236,12 @@ class Face(models.Model):
         if self.space_id is None:
             self.space_id = self.photo.gallery.space_id
         super().save(*args, **kwargs)
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether its looks may not be kept any more: it has no name, and its time is over."""
+        named = self.person is not None and self.person.label != ""
+        return self.forgotten_at is not None and not named
 
     @property
     def is_suggested(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ from django.utils import timezone
 
 from persons.models.spaces import Run, Space
 from persons.models.teams import Role, Team, User
+from persons.vision.types import Box
 
 
 class Gallery(models.Model):
@@ -116,10 +118,6 @@ class PhotoState(models.TextChoices):
         return [cls.NEW, cls.PREPARING, cls.QUEUED, cls.RUNNING]
 
 
-TRASH_DAYS = 30
-"""How long what was thrown away can be taken back."""
-
-
 class PhotoQuerySet(models.QuerySet["Photo"]):
     def for_grid(self) -> Self:
         """Newest upload first."""
@@ -144,8 +142,8 @@ class Photo(models.Model):
     `requested` counts how often recognition was asked for; a worker that stores an answer to an
     older request puts the photo back in the queue instead of calling it done.
 
-    What was thrown away stays for TRASH_DAYS: `objects` is without it, `everything` is with it.
-    `face_count` and `unknown_count` are kept by `persons.settling`.
+    What was thrown away stays for the team's `trash_days`: `objects` is without it, `everything` is
+    with it. `face_count` and `unknown_count` are kept by `persons.settling`.
     """
 
     gallery = models.ForeignKey(Gallery, on_delete=models.CASCADE, related_name="photos")
@@ -238,6 +236,15 @@ class Photo(models.Model):
     @property
     def is_busy(self) -> bool:
         return self.state in PhotoState.unfinished()
+
+    def crop_key(self, box: Box) -> str:
+        """Storage key of a face's crop, by content and box: a face that moves gets another picture
+        under another name."""
+        text = f"{self.sha256}:{self.width}x{self.height}"
+        text += f":{box.left},{box.top},{box.right},{box.bottom}"
+        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+        folder = f"crops/{self.gallery.team_id}/{self.sha256[:2]}/{self.sha256}"
+        return f"{folder}/{digest}.webp"
 
     def key(self, what: str) -> str:
         """Storage key of a rendition ("thumb", "medium", "large") or of the sent copy ("sent")."""

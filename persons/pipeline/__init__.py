@@ -12,6 +12,7 @@ from persons.pipeline.people import look_for, sync
 from persons.pipeline.preparing import prepare
 from persons.pipeline.purging import purge_trash
 from persons.pipeline.recognising import recognise_batch
+from persons.pipeline.retention import keep_rules
 from persons.pipeline.sealing import seal_audit
 from persons.pipeline.verifying import ask_for_all, left_verifications, verify_chain
 
@@ -19,6 +20,7 @@ __all__ = [
     "Left",
     "ask_for_all",
     "group_faces",
+    "keep_rules",
     "left_verifications",
     "look_for",
     "prepare",

@@ -13,11 +13,13 @@ from django.utils import timezone
 
 from persons import calls
 from persons.models import Face, Gallery, Person, Photo, PhotoState, Run, SyncState
-from persons.models.galleries import TRASH_DAYS
+from persons.pipeline.consents import keep_consents
 from persons.pipeline.grouping import release_groupings, waiting_groupings
 from persons.pipeline.jobs import release_jobs, waiting_jobs
 from persons.pipeline.looking import begin_looks
 from persons.pipeline.people import give_up
+from persons.pipeline.purging import spent_trash
+from persons.pipeline.retention import begin_runs, expire_certificates, release_runs
 from persons.pipeline.retrying import MAX_INTERRUPTIONS, finish_runs
 from persons.settling import settle_merged
 
@@ -36,6 +38,7 @@ class Left:
     people: list[int]
     jobs: list[int]
     groupings: list[int]
+    retention: list[int]
     has_spent_trash: bool = False
 
 
@@ -45,6 +48,8 @@ def sweep() -> Left:
     release_claims()
     settle_merged()
     count_faces()
+    keep_consents()
+    expire_certificates()
     now = timezone.now()
     begun = Run.objects.filter(finished_at=None, photo_count__gt=0)
     finish_runs(begun.values_list("pk", flat=True))
@@ -65,9 +70,8 @@ def sweep() -> Left:
         people=list(people.values_list("pk", flat=True)[:SWEEP_LIMIT]),
         jobs=waiting_jobs(now),
         groupings=waiting_groupings(),
-        has_spent_trash=Photo.everything.filter(
-            trashed_at__lte=now - timedelta(days=TRASH_DAYS)
-        ).exists(),
+        retention=begin_runs(),
+        has_spent_trash=spent_trash().exists(),
     )
 
 
@@ -130,5 +134,6 @@ def release_claims(*, everything: bool = False) -> int:
     )
     count += release_jobs(until, blame=not everything)
     count += release_groupings(until, blame=0 if everything else 1)
+    count += release_runs(until, blame=0 if everything else 1)
     calls.interrupt(until)
     return count

@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from persons import audit, ledger
+from persons import audit, consent, ledger
 from persons.audit import Actor
 from persons.backends import vision_for
 from persons.models import (
@@ -108,7 +108,11 @@ def _make_people(held: Held, manifest: Manifest) -> None:
 
 def _take_policy(space: Space, manifest: Manifest, user: User | None) -> None:
     before = (space.threshold, space.confirm_threshold)
-    Space.objects.filter(pk=space.pk).update(**manifest.policy)
+    policy = dict(manifest.policy)
+    if space.require_consent:
+        # The two exclude each other, and what protects people is not turned off by a file.
+        policy["create_new"] = False
+    Space.objects.filter(pk=space.pk).update(**policy)
     if not space.name and manifest.name:
         Space.objects.filter(pk=space.pk).update(name=manifest.name[:100])
     if before != (manifest.policy["threshold"], manifest.policy["confirm_threshold"]):
@@ -142,7 +146,7 @@ def _want_some(held: Held, space: Space, snapshot: Snapshot) -> None:
         if not default_storage.exists(key):
             default_storage.save(key, ContentFile(snapshot.picture(digest)))
     with transaction.atomic():
-        Space.objects.select_for_update(no_key=True).get(pk=space.pk)
+        space = Space.objects.select_for_update(no_key=True).get(pk=space.pk)
         wanted = _Wanted(job, space, some, is_origin=manifest.key == key_of(space))
         there, corrected = wanted.queue()
         report = job.report | {
@@ -192,7 +196,9 @@ class _Wanted:
         """How many Vision has already, and how many a human has corrected since."""
         vision = vision_for(self._space)
         new: list[Enrolment] = []
-        again: list[int] = []
+        again: list[Enrolment] = []
+        # They are made known to the ledger, and go when there is a consent.
+        lacking = consent.lacking(self._space, self._people.values())
         there = corrected = 0
         for picture in self._pictures:
             person = self._people.get(self._now(picture.person))
@@ -206,9 +212,17 @@ class _Wanted:
             elif is_known_to(vision, standing):
                 there += 1
             else:
-                again.append(standing.pk)
-        Enrolment.objects.filter(pk__in=again, state__in=EnrolmentState.live()).update(
+                again.append(standing)
+        for row in new:
+            if row.person_id in lacking:
+                row.state = EnrolmentState.WAITING
+        queued = [row.pk for row in again if row.person_id not in lacking]
+        Enrolment.objects.filter(pk__in=queued, state__in=EnrolmentState.live()).update(
             state=EnrolmentState.QUEUED, job=self._job
+        )
+        held = [row.pk for row in again if row.person_id in lacking]
+        Enrolment.objects.filter(pk__in=held, state__in=EnrolmentState.live()).update(
+            state=EnrolmentState.WAITING, job=self._job
         )
         Enrolment.objects.bulk_create(new, batch_size=500)
         return there, corrected
@@ -272,7 +286,8 @@ def _finish(held: Held, space: Space) -> None:
     accepted = Enrolment.objects.filter(job=job, state=EnrolmentState.DONE).count()
     refused = Enrolment.objects.filter(job=job, state=EnrolmentState.FAILED).count()
     photos = _look_again(space, job.requested_by) if accepted else 0
-    counts = {"accepted": accepted, "refused": refused, "photos": photos}
+    waiting = Enrolment.objects.filter(job=job, state=EnrolmentState.WAITING).count()
+    counts = {"accepted": accepted, "refused": refused, "waiting": waiting, "photos": photos}
     held.finish(done=job.total, report=job.report | counts)
     audit.record(
         actor=Actor(job.requested_by, Source.WORKER),
@@ -284,6 +299,7 @@ def _finish(held: Held, space: Space) -> None:
             "made": job.report["people"]["new"],
             "enrolments": accepted,
             "refused": refused,
+            **({"without_consent": waiting} if waiting else {}),
         },
     )
 
@@ -320,6 +336,8 @@ def give_back(job: SpaceJob) -> None:
 
     What another Vision has stays what it was; what may have been sent is removed there again.
     """
+    waiting = Enrolment.objects.filter(job=job, state=EnrolmentState.WAITING)
+    waiting.filter(done_at=None).update(state=EnrolmentState.REMOVED)
     queued = Enrolment.objects.filter(job=job, state=EnrolmentState.QUEUED)
     queued.exclude(done_at=None).update(state=EnrolmentState.DONE)
     queued.filter(call=None).update(state=EnrolmentState.REMOVED)
