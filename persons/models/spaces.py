@@ -205,6 +205,9 @@ class Person(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     hidden = models.BooleanField(default=False, help_text="Left out of lists and suggestions.")
     notes = models.TextField(blank=True)
+    erasing = models.BooleanField(
+        default=False, help_text="Being erased: nobody finds them, and nothing is done for them."
+    )
     face_count = models.PositiveIntegerField(
         default=0, help_text="When they were last counted: good for sorting, not for showing."
     )
