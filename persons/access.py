@@ -247,7 +247,7 @@ def person_for(
 ) -> Person:
     membership = _member_of_galleries(user, team, write=write)
     return _one(
-        Person.objects.select_related("space__team", "cover"),
+        Person.objects.select_related("space__team", "cover").filter(erasing=False),
         space__team=membership.team_id,
         space__number=number,
         person_id=person_id,
@@ -274,7 +274,9 @@ def enrolment_for(user: Asker, team: str, pk: int, *, write: bool = False) -> En
     # One whose face is gone, or that a client sent, is of no gallery.
     seen = _seen(membership, "face__photo__gallery__", or_none="face")
     return _one(
-        Enrolment.objects.select_related("person__space__team").filter(seen),
+        Enrolment.objects.select_related("person__space__team").filter(
+            seen, person__erasing=False
+        ),
         person__space__team=membership.team_id,
         pk=pk,
     )

@@ -23,7 +23,7 @@ from dashboard.middleware import PageRequest
 from dashboard.pages.shared import signed_in
 from persons import images
 from persons.access import enrolment_for, face_for, photo_for, recognition_for
-from persons.models import Face, Photo
+from persons.models import Decision, Face, Photo
 from persons.storage import stored
 from persons.vision.types import Box
 
@@ -102,6 +102,8 @@ def trashed(request: PageRequest, team: str, pk: int) -> HttpResponseBase:
 def face(request: PageRequest, team: str, pk: int) -> HttpResponseBase:
     """A crop, made when it is first asked for. `?box=` in the address says that it may be kept."""
     found = face_for(request.user, team, pk)
+    if found.decision == Decision.ERASED:
+        return _placeholder()
     key = crop_key(found.photo, box_of(found))
     if not default_storage.exists(key):
         make_crops(found.photo)
@@ -171,9 +173,10 @@ def crop_key(photo: Photo, box: Box) -> str:
 def make_crops(photo: Photo) -> None:
     """Cut all faces of a photo that are not there yet, out of its "large" rendition, in one go."""
     with _LOCKS[photo.pk % len(_LOCKS)]:
-        boxes = [box_of(face) for face in photo.faces.filter(missing=False)]
-        boxes += [box_of(face) for face in photo.faces.filter(missing=True)]
-        wanted = [box for box in boxes if not default_storage.exists(crop_key(photo, box))]
+        faces = [*photo.faces.filter(missing=False), *photo.faces.filter(missing=True)]
+        boxes = [box_of(face) for face in faces]
+        shown = [box_of(face) for face in faces if face.decision != Decision.ERASED]
+        wanted = [box for box in shown if not default_storage.exists(crop_key(photo, box))]
         if not wanted:
             return
         try:

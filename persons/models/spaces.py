@@ -155,7 +155,7 @@ class PersonQuerySet(NamedQuerySet):
             .annotate(n=models.Count("pk"))
             .values("n")
         )
-        return self.with_cover(hidden).annotate(
+        return self.filter(erasing=False).with_cover(hidden).annotate(
             photo_count=Coalesce(models.Subquery(photos), 0),
             enrolment_count=Coalesce(models.Subquery(enrolments), 0),
         )

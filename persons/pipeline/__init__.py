@@ -5,6 +5,7 @@ itself (decoding, Vision) runs outside any transaction; its result is stored onl
 holds the claim. So a step may be cut off anywhere and done again.
 """
 
+from persons.pipeline.erasing import erase
 from persons.pipeline.grouping import group_faces
 from persons.pipeline.jobs import release_jobs, work
 from persons.pipeline.leftovers import Left, release_claims, sweep
@@ -15,6 +16,7 @@ from persons.pipeline.recognising import recognise_batch
 
 __all__ = [
     "Left",
+    "erase",
     "group_faces",
     "look_for",
     "prepare",

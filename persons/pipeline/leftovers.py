@@ -14,6 +14,8 @@ from django.utils import timezone
 from persons.models import Call, Face, Gallery, Person, Photo, PhotoState, Run, SyncState
 from persons.models.calls import Outcome
 from persons.models.galleries import TRASH_DAYS
+from persons.pipeline.erasing import release_erasures, waiting_erasures
+from persons.pipeline.erasing.replay import replay_erasures
 from persons.pipeline.grouping import release_groupings, waiting_groupings
 from persons.pipeline.jobs import release_jobs, waiting_jobs
 from persons.pipeline.looking import begin_looks
@@ -36,6 +38,7 @@ class Left:
     people: list[int]
     jobs: list[int]
     groupings: list[int]
+    erasures: list[int]
     has_spent_trash: bool = False
 
 
@@ -43,6 +46,7 @@ def sweep() -> Left:
     """Free the claims of dead workers, close what they left open, begin what is due, and list what
     waits."""
     release_claims()
+    replay_erasures()
     settle_merged()
     count_faces()
     now = timezone.now()
@@ -65,6 +69,7 @@ def sweep() -> Left:
         people=list(people.values_list("pk", flat=True)[:SWEEP_LIMIT]),
         jobs=waiting_jobs(now),
         groupings=waiting_groupings(),
+        erasures=waiting_erasures(now),
         has_spent_trash=Photo.everything.filter(
             trashed_at__lte=now - timedelta(days=TRASH_DAYS)
         ).exists(),
@@ -130,6 +135,7 @@ def release_claims(*, everything: bool = False) -> int:
     )
     count += release_jobs(until, blame=not everything)
     count += release_groupings(until, blame=0 if everything else 1)
+    count += release_erasures(until, blame=not everything)
     Call.objects.filter(outcome=Outcome.RUNNING, started_at__lte=until).update(
         outcome=Outcome.INTERRUPTED, error="The worker stopped before an answer was stored."
     )
