@@ -14,10 +14,11 @@ from django.core.files.storage import default_storage
 from django.db.models import F
 from django.utils import timezone
 
-from persons import audit, statements
+from persons import audit, consent, statements
 from persons.audit import Actor
 from persons.erasures import ids_erased_in
 from persons.likeness import note_aliases
+from persons.locking import locked
 from persons.models import Call, Enrolment, EnrolmentState, Person, Space
 from persons.vision.meta import PersonImage, RecognizeRequest
 from persons.vision.types import Image, ImageResult, ImageStatus
@@ -69,6 +70,8 @@ def enrolled(
     ]
     if not done:
         return False
+    # First the space, as everybody does who locks more than one row.
+    _moved(space)
     people = people_of(space, {entry.person_id for entry in done}, also_erased=True)
     known = set(
         Enrolment.objects.filter(person__in=people.values(), state=EnrolmentState.DONE).values_list(
@@ -89,7 +92,10 @@ def enrolled(
                 created_by=actor.user,
                 done_at=now,
             )
-    _moved(space)
+    if lacking := consent.lacking(space, [person.pk for person in people.values()]):
+        # It ended while Vision was asked: a worker deletes them there.
+        locked_people = locked(Person.objects.filter(pk__in=lacking)).values_list("pk", flat=True)
+        consent.hold_back(set(locked_people))
     audit.record(
         actor=actor,
         team=space.team,
@@ -117,7 +123,8 @@ def deleted(
     if not gone:
         return gone
     people = list(Person.objects.filter(space=space, person_id__in=gone))
-    removed = Enrolment.objects.filter(person__in=people, state__in=GONE_WITH_PERSON).update(
+    gone_too = [*GONE_WITH_PERSON, EnrolmentState.WAITING]
+    removed = Enrolment.objects.filter(person__in=people, state__in=gone_too).update(
         state=EnrolmentState.REMOVED
     )
     _moved(space)
@@ -132,7 +139,10 @@ def deleted(
 
 
 def truncated(space: Space, *, but: Collection[int] = ()) -> int:
-    """Nobody is enrolled any more, `but` for these enrolments; how many pictures were."""
+    """Nobody is enrolled any more, `but` for these enrolments; how many pictures were.
+
+    What waits for a consent waits on: Vision did not know of it.
+    """
     gone = Enrolment.objects.filter(person__space=space, state__in=GONE_WITH_PERSON)
     removed = gone.exclude(pk__in=but).update(state=EnrolmentState.REMOVED)
     _moved(space)

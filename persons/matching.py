@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from persons import images
+from persons import holds, images
 from persons.ledger import people_of
 from persons.locking import locked
 from persons.models import Decision, Enrolment, Face, Person, Photo, Recognition, Rejection, Space
@@ -110,7 +110,8 @@ def _people_on(photo: Photo) -> dict[int, int | None]:
 
 
 def _not_found_again(faces: Sequence[Face]) -> None:
-    """Deleted where no human had a word on it; a box that somebody drew stays as it is."""
+    """Deleted where no human had a word on it and no legal hold is on the photo; a box that
+    somebody drew stays as it is."""
     drawn = [face.pk for face in faces if face.is_drawn]
     Face.objects.filter(pk__in=drawn).update(found_person=None, tag="undefined", similarity=0.0)
     undrawn = [face for face in faces if not face.is_drawn]
@@ -118,10 +119,16 @@ def _not_found_again(faces: Sequence[Face]) -> None:
     wanted = set(Rejection.objects.filter(face__in=pks).values_list("face", flat=True))
     wanted |= set(Enrolment.objects.filter(face__in=pks).values_list("face", flat=True))
     wanted |= {face.pk for face in undrawn if face.decision != Decision.NONE}
+    if set(pks) - wanted and _is_held(undrawn[0]):
+        wanted = set(pks)
     Face.objects.filter(pk__in=set(pks) - wanted).delete()
     Face.objects.filter(pk__in=wanted).update(
         missing=True, found_person=None, tag="undefined", similarity=0.0
     )
+
+
+def _is_held(face: Face) -> bool:
+    return holds.held_photos(Photo.everything.filter(pk=face.photo_id)).exists()
 
 
 def _original_box(box: Box, photo: Photo) -> Box | None:

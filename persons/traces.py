@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import Q
 
-from persons import audit
+from persons import audit, holds
 from persons.audit import Actor
 from persons.models import (
     Change,
@@ -32,6 +32,8 @@ def has_traces(person: Person, *, of_humans: bool = False) -> bool:
         return True
     if not of_humans and person.enrolments.exclude(state=EnrolmentState.REMOVED).exists():
         return True
+    if person.consents.exists():
+        return True
     if Likeness.objects.filter(Q(one=person) | Q(other=person)).exclude(decision="").exists():
         return True
     standing = Change.objects.filter(undone_at=None)
@@ -54,6 +56,8 @@ def remove_if_unmade(person: Person, *, actor: Actor) -> bool:
     edited = person.notes or person.hidden or person.cover_id or not person.label
     if edited or person.created_by_id is None or not made.exists() or has_traces(person):
         return False
+    if holds.on_person(person):
+        return False
     audit.record(
         actor=actor,
         team=person.space.team,
@@ -61,5 +65,6 @@ def remove_if_unmade(person: Person, *, actor: Actor) -> bool:
         target=person,
         before={"label": person.label, "person_id": person.person_id},
     )
+    holds.forget_released(person)
     person.delete()
     return True

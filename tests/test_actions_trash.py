@@ -13,7 +13,7 @@ from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
 from persons import pipeline
 from persons.actions.photos import add_photo, recognise_photos_again
-from persons.actions.trash import empty_trash, in_trash, restore_photos, trash_photos
+from persons.actions.trash import Emptied, empty_trash, in_trash, restore_photos, trash_photos
 from persons.audit import Actor
 from persons.errors import Refused
 from persons.models import (
@@ -302,7 +302,7 @@ def test_an_enrolled_picture_outlives_its_photo(actor: Actor, gallery: Gallery) 
 def test_an_emptied_trash_can_t_be_taken_back(actor: Actor, gallery: Gallery) -> None:
     photo = PhotoFactory.create(gallery=gallery)
     trash(actor, photo)
-    assert empty_trash(actor=actor, team=gallery.team) == 1
+    assert empty_trash(actor=actor, team=gallery.team) == Emptied(1, held=0)
     assert not in_trash(gallery.team).exists()
     with pytest.raises(Refused, match="empty already"):
         empty_trash(actor=actor, team=gallery.team)

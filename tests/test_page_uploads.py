@@ -22,7 +22,6 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from dashboard.pages.uploads import LONGEST_PATH, MOST_ASKED
 from persons.actions.arrivals import SentFile
 from persons.models import Arrival, Gallery, Photo, PhotoState, Team, User
-from persons.models.galleries import TRASH_DAYS
 from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory, jpeg
 
 SignIn = Callable[[User], Client]
@@ -262,7 +261,7 @@ def test_what_left_the_trash_or_is_deleted_is_to_be_sent_again(
 ) -> None:
     client = sign_in(bob)
     send_told(client)
-    Photo.objects.update(trashed_at=timezone.now() - timedelta(days=TRASH_DAYS))
+    Photo.objects.update(trashed_at=timezone.now() - timedelta(days=30))
     assert places(ask(client, a_file())) == []
     Photo.everything.all().delete()
     assert places(ask(client, a_file())) == []

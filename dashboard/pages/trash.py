@@ -1,4 +1,4 @@
-"""The trash of a team: what was thrown away in the last 30 days, by day and gallery."""
+"""The trash of a team: what was thrown away lately, by day and gallery."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from django.views.decorators.http import require_GET, require_POST
 from dashboard.middleware import PageRequest
 from dashboard.pages.selection import photos_are, selected
 from dashboard.pages.shared import actor_of, go_back, refuse, signed_in
+from persons import holds
 from persons.access import Right, galleries_written_by, rights_of, team_for
 from persons.actions.trash import MOST_AT_ONCE, empty_trash, in_trash, restore_photos
 from persons.errors import Refused
 from persons.models import Gallery, Photo, Team, User
-from persons.models.galleries import TRASH_DAYS, PhotoQuerySet
+from persons.models.galleries import PhotoQuerySet
 
 PAGE = 120
 
@@ -56,23 +57,30 @@ def trash(request: PageRequest, team: str) -> HttpResponse:
     shown = rows[:PAGE]
     context = {
         "team": found,
-        "heaps": heaps_of(shown),
+        "heaps": heaps_of(shown, found.trash_days),
+        "held": set(held_of(shown)),
         "count": photos.order_by().count(),
         "older": _key(shown[-1]) if len(rows) > PAGE else "",
         "is_first": not request.GET.get("before"),
         "can_manage": Right.MANAGE in rights_of(request.user, found),
-        "trash_days": TRASH_DAYS,
+        "trash_days": found.trash_days,
     }
     return render(request, "trash/trash.html", context)
 
 
-def heaps_of(photos: Sequence[Photo]) -> list[Heap]:
+def held_of(photos: Sequence[Photo]) -> list[int]:
+    """Those that a legal hold is on, by pk."""
+    shown = Photo.everything.filter(pk__in=[photo.pk for photo in photos])
+    return list(holds.held_photos(shown).values_list("pk", flat=True))
+
+
+def heaps_of(photos: Sequence[Photo], trash_days: int) -> list[Heap]:
     now = timezone.now()
     heaps: dict[tuple[date, int], Heap] = {}
     for photo in photos:
         assert photo.trashed_at is not None
         day = timezone.localdate(photo.trashed_at)
-        left = photo.trashed_at + timedelta(days=TRASH_DAYS) - now
+        left = photo.trashed_at + timedelta(days=trash_days) - now
         heap = heaps.setdefault(
             (day, photo.gallery_id),
             Heap(day, photo.gallery, max(1, math.ceil(left / timedelta(days=1)))),
@@ -140,10 +148,13 @@ def empty(request: PageRequest, team: str) -> HttpResponse:
     try:
         if request.POST.get("sure") != "yes":
             raise Refused("Tick that you are sure: nothing of it can be taken back.")
-        count = empty_trash(actor=actor_of(request), team=found)
+        emptied = empty_trash(actor=actor_of(request), team=found)
     except Refused as error:
         return refuse(request, error, page)
-    messages.success(request, f"{photos_are(count)} being deleted for good.")
+    words = f"{photos_are(emptied.count)} being deleted for good."
+    if emptied.held:
+        words += f" {photos_are(emptied.held)} under legal hold and left where they were."
+    messages.success(request, words)
     return go_back(request, page)
 
 

@@ -15,7 +15,6 @@ from datetime import timedelta
 from django.utils import timezone
 
 from persons.models import Arrival, Gallery, User
-from persons.models.galleries import TRASH_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ def arrived_already(gallery: Gallery, keys: Collection[str]) -> dict[str, Arrive
 
     What left the trash is not told of: sent again, it is a new photo.
     """
-    kept_since = timezone.now() - timedelta(days=TRASH_DAYS)
+    kept_since = timezone.now() - timedelta(days=gallery.team.trash_days)
     found = Arrival.objects.filter(key__in=set(keys), photo__gallery=gallery).order_by("pk")
     arrived: dict[str, Arrived] = {}
     for key, photo, trashed_at in found.values_list("key", "photo", "photo__trashed_at"):

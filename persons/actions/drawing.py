@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from persons import audit
+from persons import audit, holds
 from persons.audit import Actor
 from persons.errors import Refused
 from persons.locking import locked
@@ -64,6 +64,7 @@ def erase_face(*, actor: Actor, face: Face) -> None:
     if found.decision or found.enrolments.exclude(state="removed").exists():
         raise Refused("Somebody said who this is. Take that back first.")
     photo = found.photo
+    holds.demand_free(photos=Photo.everything.filter(pk=photo.pk))
     audit.record(
         actor=actor,
         team=photo.gallery.team,

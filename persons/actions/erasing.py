@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from django.db import transaction
@@ -20,6 +20,7 @@ from persons.models import (
     EnrolmentState,
     Erasure,
     Face,
+    Gallery,
     JobState,
     Person,
     Photo,
@@ -89,25 +90,35 @@ def plan_of(person: Person) -> Plan:
         snapshots=snapshots.count(),
         mentions=count_mentions(space, labels, pks),
         shared=shared_with(space, pks),
-        held=why_held(person, photos),
+        held=_why_held(person, photos),
     )
 
 
-def why_held(person: Person, photos: Sequence[int] | set[int]) -> str:
+def _why_held(person: Person, photos: Collection[int]) -> str:
     """The sentence that refuses; empty where nothing is held."""
-    if holds.on_person(person):
-        return (
-            f"{person.name} is under legal hold: nothing of them may be deleted until it is "
-            "released."
-        )
-    theirs = Photo.everything.filter(pk__in=photos)
-    held = theirs.exclude(pk__in=holds.on_photos(theirs).values("pk")).count()
-    if held:
-        return (
-            f"{held} of the photos {person.name} is on are under legal hold: nothing of them may "
-            "be deleted until it is released."
-        )
+    try:
+        _demand_free(person, photos)
+    except Refused as error:
+        return str(error)
     return ""
+
+
+def _demand_free(
+    person: Person, photos: Collection[int], *, choice: str = Erasure.Photos.KEEP
+) -> None:
+    """Raises Refused where somebody holds them, a gallery with their faces, or, where photos go
+    too, one of those photos for another reason."""
+    galleries = Gallery.objects.filter(pk__in=_galleries_of(photos))
+    holds.demand_free(person=person)
+    for gallery in galleries.order_by("pk"):
+        holds.demand_free(gallery=gallery)
+    if choice != Erasure.Photos.KEEP:
+        holds.demand_free(photos=Photo.everything.filter(pk__in=photos))
+
+
+def _galleries_of(photos: Collection[int]) -> set[int]:
+    rows = Photo.everything.filter(pk__in=photos).order_by()
+    return set(rows.values_list("gallery", flat=True).distinct())
 
 
 def erase_person(
@@ -146,8 +157,10 @@ def _begin(
         raise Refused("Say what shall become of the photos.")
     people = family_of([found])
     reason = _clean_reason(reason, labels_of(space, people))
-    if held := why_held(found, photos_of([one.pk for one in people])):
-        raise Refused(held)
+    pks = [one.pk for one in people]
+    alone = photos == Erasure.Photos.ALONE
+    _demand_free(found, photos_of(pks), choice=Erasure.Photos.KEEP)
+    _demand_free(found, photos_alone(pks) if alone else photos_of(pks), choice=photos)
     erasure = begin(
         space=space,
         people=people,

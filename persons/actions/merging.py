@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from django.db import transaction
 from django.db.models import F, Q
 
-from persons import audit, tasks
+from persons import audit, consent, tasks
 from persons.actions.deciding import Given, decide, lock_faces, space_of
 from persons.actions.naming import (
     clean_label,
@@ -106,6 +106,8 @@ def part(*, actor: Actor, change: Change) -> None:
     To be called in a transaction that has locked the change. Sets its `notice`.
     """
     lock_space(change.space_id)
+    # Each needs a consent of their own again.
+    consent.moved(change.space_id)
     if change.person is None:
         raise Refused("That can't be undone any more: the merged person is gone.")
     person = _fresh(change.person)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils import timezone
 
-from persons import audit
+from persons import audit, holds
 from persons.actions.merging import merge_people, split_person
 from persons.actions.naming import clean_label, give_label, lock_space, own_label, taken, with_label
 from persons.actions.teaching import lock_person, queue_sync, withdraw
@@ -172,7 +172,9 @@ def choose_cover(*, actor: Actor, person: Person, face: Face) -> Person:
 
 @transaction.atomic
 def remove_empty_person(*, actor: Actor, person: Person) -> None:
-    """For a name typed by mistake. Raises Refused where the person has faces or enrolments."""
+    """For a name typed by mistake. Raises Refused where the person has faces or enrolments, a
+    consent or a legal hold."""
+    holds.lock(person.space.team_id)
     # Not to be referred to by anybody from here on.
     person = Person.objects.select_for_update(of=("self",)).get(pk=person.pk)
     _demand_unmerged(person)
@@ -182,6 +184,9 @@ def remove_empty_person(*, actor: Actor, person: Person) -> None:
     merged = person.merged.first()
     if merged is not None:
         raise Refused(f"{merged.name} was merged into {person.name}. Undo that first.")
+    holds.demand_free(person=person)
+    if person.consents.in_force().exists():
+        raise Refused(f"{person.name} has given a consent. Withdraw it first.")
     audit.record(
         actor=actor,
         team=person.space.team,
@@ -189,12 +194,18 @@ def remove_empty_person(*, actor: Actor, person: Person) -> None:
         target=person,
         before={"label": person.label, "person_id": person.person_id},
     )
+    holds.forget_released(person)
     person.delete()
 
 
 @transaction.atomic
 def remove_enrolment(*, actor: Actor, enrolment: Enrolment) -> Enrolment:
-    """Vision forgets this picture: the person is deleted there and the other pictures set again."""
+    """Vision forgets this picture: the person is deleted there and the other pictures set again.
+
+    Raises Refused where the person is under legal hold.
+    """
+    holds.lock(enrolment.person.space.team_id)
+    holds.demand_free(person=enrolment.person)
     person = lock_person(enrolment.person_id)
     changed = withdraw(Enrolment.objects.filter(pk=enrolment.pk))
     enrolment.refresh_from_db()

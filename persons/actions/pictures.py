@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from persons.actions.teaching import STANDING, once_more, teach, withdraw
+from persons.actions.teaching import STANDING, teach, withdraw
 from persons.audit import Actor
 from persons.models import Decision, Enrolment, EnrolmentState, Person
 
@@ -63,7 +63,8 @@ def bring_home(person: Person, root: Person, theirs: Collection[int], *, actor: 
     changed = teach(faces, actor=actor) if faces else set()
     if others:
         withdraw(Enrolment.objects.filter(pk__in=[row.pk for row in others]))
-        Enrolment.objects.bulk_create(once_more(origins[row.pk], actor) for row in others)
+        by = actor.user.pk if actor.user else None
+        Enrolment.objects.bulk_create(origins[row.pk].once_more(by) for row in others)
         changed |= {person.pk, root.pk}
     return changed
 

@@ -10,7 +10,7 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 from django.utils import timezone
 
-from persons import audit, tasks
+from persons import audit, holds, tasks
 from persons.audit import Actor
 from persons.errors import Refused
 from persons.models import Enrolment, EnrolmentState, Space, SpaceJob
@@ -84,7 +84,12 @@ def note_download(*, actor: Actor, snapshot: SpaceJob) -> None:
 
 @transaction.atomic
 def delete_snapshot(*, actor: Actor, snapshot: SpaceJob) -> None:
-    """The file goes, for good. The row stays: it says what was restored from it."""
+    """The file goes, for good. The row stays: it says what was restored from it.
+
+    Raises Refused where somebody in the space is under legal hold: their pictures are in it.
+    """
+    holds.lock(snapshot.team_id)
+    holds.demand_free(space=snapshot.space)
     snapshot = _locked_job(snapshot)
     if snapshot.is_under_way:
         raise Refused("It is being worked on. Cancel that first.")
@@ -103,7 +108,9 @@ def delete_snapshot(*, actor: Actor, snapshot: SpaceJob) -> None:
 def truncate_space(*, actor: Actor, space: Space, typed: str) -> SpaceJob:
     """Vision forgets everybody in the space, once a snapshot is written. `typed` is the space's
     name, typed by whoever asks: it has to be the right one."""
+    holds.lock(space.team_id)
     space = _locked(space)
+    holds.demand_free(space=space)
     if " ".join(typed.split()).lower() != str(space).lower():
         raise Refused(f"Type “{space}” to say that this is the space you mean.")
     _demand_rest(space)

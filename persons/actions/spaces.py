@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from django.db import transaction
 
-from persons import audit, tasks
+from persons import audit, consent, tasks
 from persons.audit import Actor
 from persons.errors import Refused
 from persons.models import Space
@@ -24,6 +24,8 @@ class Policy:
     create_new: bool
     show_attributes: bool
     searcher: int
+    require_consent: bool | None = None
+    """None: as it is."""
 
 
 THRESHOLDS = {"threshold", "confirm_threshold"}
@@ -32,12 +34,14 @@ THRESHOLDS = {"threshold", "confirm_threshold"}
 @transaction.atomic
 def change_policy(*, actor: Actor, space: Space, policy: Policy) -> Space:
     """Where a threshold changes, every photo of the space is gone through in the background."""
-    _check(policy)
     space = (
         Space.objects.select_for_update(of=("self",), no_key=True)
         .select_related("team")
         .get(pk=space.pk)
     )
+    if policy.require_consent is None:
+        policy = replace(policy, require_consent=space.require_consent)
+    _check(policy)
     before = {key: getattr(space, key) for key in asdict(policy)}
     after = asdict(policy) | {"name": " ".join(policy.name.split())}
     if before == after:
@@ -54,6 +58,10 @@ def change_policy(*, actor: Actor, space: Space, policy: Policy) -> Space:
         before={key: before[key] for key in changed},
         after={key: after[key] for key in changed},
     )
+    if "require_consent" in changed:
+        # The sweep goes through its people, many at a time: see `pipeline.consents`.
+        consent.moved(space.pk)
+        tasks.ring(tasks.sweep)
     if THRESHOLDS & set(changed):
         job = queue_settling(space, actor.user)
         tasks.ring(tasks.space_job, job.pk)
@@ -68,6 +76,11 @@ def _check(policy: Policy) -> None:
         raise Refused(
             "A match can't count for certain before it is even suggested: the second bar is at "
             "least as high as the first."
+        )
+    if policy.create_new and policy.require_consent:
+        raise Refused(
+            "A space that requires a consent can't make new people of unknown faces: nobody has "
+            "asked them. Turn one of the two off."
         )
     if policy.searcher not in (0, 1):
         raise Refused("The searcher is 0 or 1.")

@@ -17,8 +17,13 @@ ENOUGH_PICTURES = 5
 """Who has that many pictures enrolled gets no more from faces that are decided many at once, or
 confirmed: more of them cost money and teach Vision little. Who names one face by hand means it."""
 
-STANDING = [EnrolmentState.QUEUED, EnrolmentState.DONE, EnrolmentState.FAILED]
-"""Of a picture that is to be known to Vision, also where Vision refused it."""
+STANDING = [
+    EnrolmentState.QUEUED,
+    EnrolmentState.WAITING,
+    EnrolmentState.DONE,
+    EnrolmentState.FAILED,
+]
+"""Of a picture that is to be known to Vision, also where Vision refused it or a consent lacks."""
 
 
 def lock_people(pks: Iterable[int]) -> dict[int, Person]:
@@ -92,29 +97,12 @@ def teach(faces: Mapping[int, int | None], *, actor: Actor) -> set[int]:
         if person_pk is not None and face_pk not in standing
     }
     Enrolment.objects.bulk_create(
-        once_more(before[face_pk], actor)
+        before[face_pk].once_more(actor.user.pk if actor.user else None)
         if face_pk in before
         else Enrolment(person_id=person_pk, face_id=face_pk, created_by=actor.user)
         for face_pk, person_pk in wanted.items()
     )
     return changed | set(wanted.values())
-
-
-def once_more(row: Enrolment, actor: Actor) -> Enrolment:
-    """A picture that was taken back, to be set again with the same bytes; not saved yet.
-
-    A row of its own: the old one's removal goes on, for whether Vision would replace a picture that
-    it still has or double it, nobody knows.
-    """
-    return Enrolment(
-        person_id=row.person_id,
-        face_id=row.face_id,
-        sha256=row.sha256,
-        image=row.image,
-        margin=row.margin,
-        origin_id=row.origin_id,
-        created_by=actor.user,
-    )
 
 
 def _face_of(row: Enrolment) -> int:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
-from persons import audit, tasks
+from persons import audit, holds, tasks
 from persons.audit import Actor
 from persons.errors import Refused
 from persons.models import (
@@ -24,7 +24,7 @@ from persons.models import (
     Space,
     Team,
 )
-from persons.models.galleries import TRASH_DAYS, PhotoQuerySet
+from persons.models.galleries import PhotoQuerySet
 from persons.settling import settle_photos
 
 MOST_AT_ONCE = 5000
@@ -39,16 +39,28 @@ class Trashed:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    """`count` photos are deleted for good, `held` stay because of a legal hold."""
+
+    count: int
+    held: int
+
+
 def in_trash(team: Team) -> PhotoQuerySet:
-    """What can still be taken back, last thrown away first."""
-    kept_since = timezone.now() - timedelta(days=TRASH_DAYS)
-    photos = Photo.everything.filter(gallery__team=team, trashed_at__gt=kept_since)
+    """What can still be taken back, last thrown away first: what a legal hold is on, however long
+    it has been there."""
+    kept = Q(trashed_at__gt=timezone.now() - timedelta(days=team.trash_days))
+    held = holds.held_condition()
+    if held is not None:
+        kept |= Q(trashed_at__isnull=False) & held
+    photos = Photo.everything.filter(kept, gallery__team=team)
     return photos.order_by("-trashed_at", "-pk")
 
 
 @transaction.atomic
 def trash_photos(*, actor: Actor, gallery: Gallery, pks: Collection[int]) -> Trashed:
-    """Those of these photos that are in the gallery; they can be taken back for TRASH_DAYS.
+    """Those of these photos that are in the gallery; for `trash_days` they can be taken back.
 
     A worker that has one in hand loses its claim, so that what it found is not stored.
     """
@@ -118,15 +130,26 @@ def restore_photos(*, actor: Actor, photos: QuerySet[Photo]) -> int:
 
 
 @transaction.atomic
-def empty_trash(*, actor: Actor, team: Team) -> int:
-    """Nothing of what is in the trash can be taken back any more; a worker deletes it. How many."""
-    spent = timezone.now() - timedelta(days=TRASH_DAYS)
-    count = in_trash(team).order_by().update(trashed_at=spent)
+def empty_trash(*, actor: Actor, team: Team) -> Emptied:
+    """Nothing of what is in the trash can be taken back any more; a worker deletes it. How many.
+
+    What a legal hold is on stays where it is.
+    """
+    holds.lock(team.pk)
+    spent = timezone.now() - timedelta(days=team.trash_days)
+    waiting = in_trash(team).order_by()
+    count = holds.free_photos(waiting).update(trashed_at=spent)
+    held = in_trash(team).count()
     if not count:
-        raise Refused("The trash is empty already.")
-    audit.record(actor=actor, team=team, action="trash.empty", target=team, after={"photos": count})
+        raise Refused(
+            "Everything in the trash is under legal hold: nothing was deleted."
+            if held
+            else "The trash is empty already."
+        )
+    after = {"photos": count, "held": held} if held else {"photos": count}
+    audit.record(actor=actor, team=team, action="trash.empty", target=team, after=after)
     tasks.ring(tasks.purge_trash)
-    return count
+    return Emptied(count, held)
 
 
 def lock_spaces(pks: Collection[int] | QuerySet[Photo, int]) -> None:

@@ -7,7 +7,7 @@ from persons.models.faces import Decision, Face, Rejection, Review
 from persons.models.galleries import Arrival, Gallery, GalleryMember, Photo, PhotoState, ShareLink
 from persons.models.keys import ApiKey, KeyDay
 from persons.models.names import NameStart
-from persons.models.privacy import Consent, ErasedPicture, Erasure, LegalHold
+from persons.models.privacy import Consent, ErasedPicture, Erasure, LegalHold, RetentionRun
 from persons.models.spaces import Enrolment, EnrolmentState, Person, Run, Space, SyncState
 from persons.models.teams import Invitation, Membership, Role, Team, User
 from persons.models.work import (
@@ -60,6 +60,7 @@ __all__ = [
     "PhotoState",
     "Recognition",
     "Rejection",
+    "RetentionRun",
     "Review",
     "ReviewHold",
     "ReviewPlace",

@@ -168,6 +168,11 @@ class Face(models.Model):
         default=0.0, help_text="How likely what stands there is wrong, 0 to 1."
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    forgotten_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When what was known of its looks was deleted, as the team's retention says.",
+    )
 
     objects = _Untrashed.from_queryset(FaceQuerySet)()
     everything = FaceQuerySet.as_manager()
@@ -218,6 +223,12 @@ class Face(models.Model):
                 fields=["person", "-similarity", "-id"],
                 name="face_suggested",
                 condition=~models.Q(review=""),
+            ),
+            # Of whose looks retention has still to forget something.
+            models.Index(
+                fields=["space", "created_at", "id"],
+                name="face_remembered",
+                condition=models.Q(person=None, forgotten_at=None),
             ),
         ]
 

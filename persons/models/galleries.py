@@ -116,10 +116,6 @@ class PhotoState(models.TextChoices):
         return [cls.NEW, cls.PREPARING, cls.QUEUED, cls.RUNNING]
 
 
-TRASH_DAYS = 30
-"""How long what was thrown away can be taken back."""
-
-
 class PhotoQuerySet(models.QuerySet["Photo"]):
     def for_grid(self) -> Self:
         """Newest upload first."""
@@ -144,8 +140,8 @@ class Photo(models.Model):
     `requested` counts how often recognition was asked for; a worker that stores an answer to an
     older request puts the photo back in the queue instead of calling it done.
 
-    What was thrown away stays for TRASH_DAYS: `objects` is without it, `everything` is with it.
-    `face_count` and `unknown_count` are kept by `persons.settling`.
+    What was thrown away stays for the team's `trash_days`: `objects` is without it, `everything` is
+    with it. `face_count` and `unknown_count` are kept by `persons.settling`.
     """
 
     gallery = models.ForeignKey(Gallery, on_delete=models.CASCADE, related_name="photos")

@@ -105,6 +105,35 @@ class LegalHold(models.Model):
         return f"hold on {self.person or self.gallery}"
 
 
+class RetentionRun(Job):
+    """One going over what a team keeps, by its rules as they were then. Resumed if cut off.
+
+    `done` counts what was removed, `report` by kind; `rules` are the days of each kind. `step` and
+    `position` say how far it is.
+    """
+
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="retention_runs")
+    rules: models.JSONField[dict[str, int], dict[str, int]] = models.JSONField(default=dict)
+    report: models.JSONField[dict[str, int], dict[str, int]] = models.JSONField(
+        default=dict, blank=True
+    )
+    step = models.CharField(max_length=20, blank=True)
+    position = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["team"],
+                condition=Q(finished_at=None),
+                name="one_retention_run_a_team",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"retention of {self.team}"
+
+
 class Erasure(Job):
     """Somebody is forgotten: in the database, the storage, and at Vision. Resumed if cut off.
 

@@ -93,6 +93,11 @@ class Space(models.Model):
         default=False,
         help_text="Nobody is enrolled or recognised here without a consent that is in force.",
     )
+    consents_until = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Until then everybody whom Vision knows has a consent; empty: nobody has looked.",
+    )
     version = models.PositiveBigIntegerField(default=0)
     drift = models.PositiveBigIntegerField(
         default=0, help_text="Recognitions that wrote: create_new and update_embedding."
@@ -298,13 +303,17 @@ class Person(models.Model):
 
 
 class EnrolmentState(models.TextChoices):
-    """QUEUED -> DONE | FAILED; QUEUED | DONE | FAILED -> REMOVING -> REMOVED.
+    """QUEUED -> DONE | FAILED; QUEUED | DONE | FAILED | WAITING -> REMOVING -> REMOVED.
 
     The API deletes whole people, so a removal deletes the person upstream and sets the rest again:
     their DONE enrolments go back to QUEUED. REMOVED rows stay for the history.
+
+    QUEUED -> WAITING where the space requires a consent that is not there; back once it is. What
+    Vision may know already goes the way of a removal, and a row of its own waits with its picture.
     """
 
     QUEUED = "queued", "Waiting"
+    WAITING = "waiting", "Waits for consent"
     DONE = "done", "Enrolled"
     FAILED = "failed", "Refused"
     REMOVING = "removing", "Being removed"
@@ -312,7 +321,7 @@ class EnrolmentState(models.TextChoices):
 
     @classmethod
     def live(cls) -> list[EnrolmentState]:
-        return [cls.QUEUED, cls.DONE]
+        return [cls.QUEUED, cls.WAITING, cls.DONE]
 
 
 class EnrolmentQuerySet(models.QuerySet["Enrolment"]):
@@ -376,7 +385,7 @@ class Enrolment(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["person", "face"],
-                condition=models.Q(state__in=["queued", "done", "failed"]),
+                condition=models.Q(state__in=["queued", "waiting", "done", "failed"]),
                 name="one_enrolment_a_face",
             ),
         ]
@@ -384,6 +393,23 @@ class Enrolment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.person}: {self.sha256[:12]}"
+
+    def once_more(self, created_by: int | None, **columns: Any) -> Enrolment:
+        """The same picture of the same person, to be set again with the same bytes; not saved yet.
+
+        A row of its own: the old one's removal goes on, for whether Vision would replace a picture
+        that it still has or double it, nobody knows.
+        """
+        return Enrolment(
+            person_id=self.person_id,
+            face_id=self.face_id,
+            sha256=self.sha256,
+            image=self.image,
+            margin=self.margin,
+            origin_id=self.origin_id,
+            created_by_id=created_by,
+            **columns,
+        )
 
 
 class RunQuerySet(models.QuerySet["Run"]):

@@ -13,13 +13,14 @@ from django.utils import timezone
 
 from persons.models import Call, Face, Gallery, Person, Photo, PhotoState, Run, SyncState
 from persons.models.calls import Outcome
-from persons.models.galleries import TRASH_DAYS
+from persons.pipeline.consents import keep_consents
 from persons.pipeline.erasing import release_erasures, waiting_erasures
 from persons.pipeline.erasing.replay import replay_erasures
 from persons.pipeline.grouping import release_groupings, waiting_groupings
 from persons.pipeline.jobs import release_jobs, waiting_jobs
 from persons.pipeline.looking import begin_looks
 from persons.pipeline.people import give_up
+from persons.pipeline.purging import spent_trash
 from persons.pipeline.retrying import MAX_INTERRUPTIONS, finish_runs
 from persons.settling import settle_merged
 
@@ -49,6 +50,7 @@ def sweep() -> Left:
     replay_erasures()
     settle_merged()
     count_faces()
+    keep_consents()
     now = timezone.now()
     begun = Run.objects.filter(finished_at=None, photo_count__gt=0)
     finish_runs(begun.values_list("pk", flat=True))
@@ -70,9 +72,7 @@ def sweep() -> Left:
         jobs=waiting_jobs(now),
         groupings=waiting_groupings(),
         erasures=waiting_erasures(now),
-        has_spent_trash=Photo.everything.filter(
-            trashed_at__lte=now - timedelta(days=TRASH_DAYS)
-        ).exists(),
+        has_spent_trash=spent_trash().exists(),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from django.conf import settings
@@ -14,12 +14,13 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from persons import calls, images
+from persons import calls, consent, images
 from persons.audit import Actor
 from persons.backends import vision_for
 from persons.erasures import REFUSED, pictures_erased_in
 from persons.locking import in_turn, locked
 from persons.models import (
+    Call,
     Decision,
     Enrolment,
     EnrolmentState,
@@ -75,6 +76,7 @@ def sync(person_pk: int) -> int | None:
     person = Person.objects.select_related("space__team", "sync_by").get(pk=person_pk)
     vision = vision_for(person.space)
     try:
+        _demand_consent(person, token)
         removed = _sync_removals(person, vision, token)
         enrolled = _sync_enrolments(person, vision, token)
         # Once more for crops that were refused and are cut more tightly now.
@@ -120,6 +122,23 @@ def _renew(person: Person, token: str) -> None:
     """The lease starts anew before each call. Raises ClaimLost where another worker took over."""
     if not Person.objects.filter(pk=person.pk, claim=token).update(claimed_at=timezone.now()):
         raise ClaimLost
+
+
+@transaction.atomic
+def _demand_consent(person: Person, token: str) -> bool:
+    """Whether the person may be enrolled. Else nothing of them is sent, and what Vision may know is
+    to be removed: see `persons.consent`. Both locked until the transaction ends."""
+    space = Space.objects.get(pk=person.space_id)
+    if not space.require_consent:
+        _renew(person, token)
+        return True
+    space = locked(Space.objects.filter(pk=space.pk)).get()
+    _renew(person, token)
+    if not consent.lacking(space, [person.pk]):
+        return True
+    if consent.hold_back([person.pk]):
+        consent.moved(space.pk)
+    return False
 
 
 def _sync_removals(person: Person, vision: Vision, token: str) -> bool:
@@ -183,24 +202,10 @@ def _sync_enrolments(person: Person, vision: Vision, token: str) -> bool:
     accepted, temporary = False, ""
     batches = limits.split([image for _, image in sent], max_images=vision.max_batch)
     while batches:
-        batch = batches.pop(0)
-        _renew(person, token)
-        people = tuple(PersonImage(image.name, person.person_id) for image in batch)
-        request = SetRequest(person.space.number, people)
-        call = calls.begin(
-            space=person.space,
-            vision=vision,
-            method=Method.SET,
-            meta=request.as_meta(),
-            images=[calls.Sent(image, person_id=person.person_id) for image in batch],
-            source=Source.WORKER,
-            asked_by=[by_name[image.name].created_by for image in batch],
-            space_version=person.space.version,
-        )
-        # From here Vision may know the picture: a later removal has to delete it there.
-        Enrolment.objects.filter(pk__in=[by_name[image.name].pk for image in batch]).update(
-            call=call
-        )
+        begun = _begin_set(person, vision, token, batches.pop(0), by_name)
+        if begun is None:
+            continue
+        call, request, batch = begun
         try:
             results = ask(vision, call, Method.SET, request, batch)
         except VisionRejected as error:
@@ -231,6 +236,41 @@ def _sync_enrolments(person: Person, vision: Vision, token: str) -> bool:
     if temporary:
         raise VisionTemporary(temporary)
     return accepted
+
+
+@transaction.atomic
+def _begin_set(
+    person: Person,
+    vision: Vision,
+    token: str,
+    batch: Sequence[Image],
+    by_name: Mapping[str, Enrolment],
+) -> tuple[Call, SetRequest, list[Image]] | None:
+    """The call's row, and what of the batch is still wanted: somebody may have taken a picture
+    back, or a consent, since they were loaded. None where nothing is left to send."""
+    if not _demand_consent(person, token):
+        return None
+    wanted = Enrolment.objects.filter(pk__in=[by_name[image.name].pk for image in batch])
+    still = locked(wanted.filter(state=EnrolmentState.QUEUED)).values_list("pk", flat=True)
+    there = set(still)
+    left = [image for image in batch if by_name[image.name].pk in there]
+    if not left:
+        return None
+    people = tuple(PersonImage(image.name, person.person_id) for image in left)
+    request = SetRequest(person.space.number, people)
+    call = calls.begin(
+        space=person.space,
+        vision=vision,
+        method=Method.SET,
+        meta=request.as_meta(),
+        images=[calls.Sent(image, person_id=person.person_id) for image in left],
+        source=Source.WORKER,
+        asked_by=[by_name[image.name].created_by for image in left],
+        space_version=person.space.version,
+    )
+    # From here Vision may know the picture: a later removal has to delete it there.
+    wanted.filter(pk__in=there).update(call=call)
+    return call, request, left
 
 
 def _with_pictures(queued: Iterable[Enrolment]) -> list[tuple[Enrolment, Image]]:

@@ -7,12 +7,13 @@ from datetime import timedelta
 
 from django.core.files.storage import default_storage
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from persons import audit
+from persons import audit, holds
 from persons.audit import Actor
 from persons.models import Gallery, Photo, Source, Team
-from persons.models.galleries import TRASH_DAYS
+from persons.models.galleries import PhotoQuerySet
 from persons.storage import delete_folder
 
 BATCH = 100
@@ -24,15 +25,19 @@ def purge_trash() -> int:
     """Delete one batch of photos whose time is over; how many.
 
     Rows first, in one transaction with the audit entries. A crash before the files are gone leaves
-    files that nobody refers to, never a photo without its bytes.
+    files that nobody refers to, never a photo without its bytes. What a legal hold is on is left.
     """
-    spent = timezone.now() - timedelta(days=TRASH_DAYS)
     with transaction.atomic():
+        team = spent_trash().values_list("gallery__team", flat=True).first()
+        if team is None:
+            return 0
+        # No hold is set from here to the end, on what is being deleted.
+        holds.lock(team)
         photos = list(
-            Photo.everything.select_for_update(of=("self",), skip_locked=True)
-            .filter(trashed_at__lte=spent)
-            .select_related("gallery__team")
-            .order_by("trashed_at", "pk")[:BATCH]
+            spent_trash()
+            .filter(gallery__team=team)
+            .select_for_update(of=("self",), skip_locked=True)
+            .select_related("gallery__team")[:BATCH]
         )
         by_gallery: dict[Gallery, list[Photo]] = defaultdict(list)
         for photo in photos:
@@ -53,6 +58,22 @@ def purge_trash() -> int:
     for photo in photos:
         forget_files(photo)
     return len(photos)
+
+
+def spent_trash() -> PhotoQuerySet:
+    """What has lain in the trash for as long as its team keeps it, and no hold is on."""
+    days = Team.objects.order_by().values_list("trash_days", flat=True).distinct()
+    now = timezone.now()
+    spent = Q()
+    for number in days:
+        before = now - timedelta(days=number)
+        spent |= Q(gallery__team__trash_days=number, trashed_at__lte=before)
+    photos = (
+        Photo.everything.filter(spent, trashed_at__isnull=False)
+        if spent
+        else Photo.everything.none()
+    )
+    return holds.free_photos(photos).order_by("trashed_at", "pk")
 
 
 def forget_files(photo: Photo) -> bool:

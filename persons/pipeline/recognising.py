@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from persons import calls, ledger, reuse
+from persons import calls, consent, ledger, reuse
 from persons.backends import vision_for
 from persons.likeness import note_aliases
 from persons.locking import in_turn, locked
@@ -82,6 +82,9 @@ def _claim_photos(space: Space, token: str, most: int) -> list[Photo]:
 
 def _recognise(space: Space, vision: Vision, photos: Sequence[Photo], token: str) -> bool:
     """Whether it makes sense to go on with the next batch."""
+    if consent.pending(space):
+        _finish_temporary(photos, token, consent.ConsentPending(consent.PENDING))
+        return False
     loaded: list[tuple[Photo, Image]] = []
     for photo in _answer_from_store(space, vision, photos, token):
         try:
@@ -97,7 +100,7 @@ def _request(space: Space, photos: Sequence[Photo]) -> RecognizeRequest:
     return RecognizeRequest(
         space=space.number,
         names=tuple(f"photo{photo.pk}" for photo in photos),
-        create_new=space.create_new,
+        create_new=space.create_new and not space.require_consent,
         update_embedding=space.update_embedding,
         searcher=space.searcher,
     )
@@ -125,7 +128,8 @@ def _answer_from_store(
             )
             envelope = parse(Method.RECOGNIZE, Answer(raw))
             for photo, result, row in zip(hits, envelope.objects, rows, strict=True):
-                _finish(space, photo, result, row, token, moved=now.version != space.version)
+                if _may_be_told(now, photo, result, token):
+                    _finish(space, photo, result, row, token, moved=now.version != space.version)
         finish_runs([photo.run_id for photo in hits])
     return [photo for photo in photos if photo.sent_sha256 not in known]
 
@@ -186,10 +190,21 @@ def _ask_photos(
         if space.create_new or space.update_embedding:
             ledger.drifted(space)
         for photo, result, recognition in zip(photos, results, call.rows, strict=True):
-            _finish(space, photo, result, recognition, token, moved=now.version != version)
+            if _may_be_told(now, photo, result, token):
+                _finish(space, photo, result, recognition, token, moved=now.version != version)
         note_aliases(space, results)
     finish_runs([photo.run_id for photo in photos])
     return True
+
+
+def _may_be_told(space: Space, photo: Photo, result: ImageResult, token: str) -> bool:
+    """Not where it speaks of somebody whose consent ended while Vision was asked: then the photo is
+    asked again once Vision has forgotten them. The caller has locked the space."""
+    lacking = consent.lacking_ids(space, consent.told(result.persons))
+    if lacking:
+        error = consent.ConsentPending(consent.still_told(lacking))
+        _finish_temporary([photo], token, error)
+    return not lacking
 
 
 def _finish(

@@ -109,7 +109,11 @@ def _make_people(held: Held, manifest: Manifest) -> None:
 
 def _take_policy(space: Space, manifest: Manifest, user: User | None) -> None:
     before = (space.threshold, space.confirm_threshold)
-    Space.objects.filter(pk=space.pk).update(**manifest.policy)
+    policy = dict(manifest.policy)
+    if space.require_consent:
+        # The two exclude each other, and what protects people is not turned off by a file.
+        policy["create_new"] = False
+    Space.objects.filter(pk=space.pk).update(**policy)
     if not space.name and manifest.name:
         Space.objects.filter(pk=space.pk).update(name=manifest.name[:100])
     if before != (manifest.policy["threshold"], manifest.policy["confirm_threshold"]):

@@ -139,8 +139,9 @@ def _told(file: SnapshotFile, held: Held) -> Iterator[bytes]:
 
 def _waiting(space: Space) -> int:
     """Pictures that were not cut yet: no snapshot can hold them."""
-    queued = Enrolment.objects.filter(person__space=space, state=EnrolmentState.QUEUED)
-    return queued.filter(image="").count()
+    waiting = [EnrolmentState.QUEUED, EnrolmentState.WAITING]
+    uncut = Enrolment.objects.filter(person__space=space, state__in=waiting, image="")
+    return uncut.count()
 
 
 def write_to(path: Path, space: Space, made_by: str) -> SnapshotFile:

@@ -9,12 +9,14 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from persons import calls
+from persons import calls, consent
 from persons.backends import vision_for
+from persons.locking import locked
 from persons.models import (
     Call,
     Enrolment,
     EnrolmentState,
+    Person,
     Source,
     Space,
     SpaceJob,
@@ -93,7 +95,11 @@ def _set(held: Held, space: Space, vision: Vision, batch: Loaded) -> None:
     while waiting:
         some = waiting.pop()
         held.renew()
-        call, outcome = _ask(held, space, vision, some)
+        call, some = _begin(held, space, vision, some)
+        if call is None:
+            moved = True
+            continue
+        outcome = _send(space, vision, call, some)
         if outcome.envelope is not None:
             results = match_objects([image.name for _, image in some], outcome.envelope)
             moved |= _store(space, call, outcome, some, results)
@@ -112,15 +118,20 @@ def _set(held: Held, space: Space, vision: Vision, batch: Loaded) -> None:
         _put_off(held, batch, trouble)
 
 
-def _ask(held: Held, space: Space, vision: Vision, some: Loaded) -> tuple[Call, Outcome]:
-    entries = tuple(PersonImage(image.name, row.person.person_id) for row, image in some)
-    meta = SetRequest(space.number, entries).as_meta()
+@transaction.atomic
+def _begin(
+    held: Held, space: Space, vision: Vision, some: Loaded
+) -> tuple[Call, Loaded] | tuple[None, Loaded]:
+    """The call's row, and what may be sent: who has no consent meanwhile is held back."""
+    some = _with_consent(space, some)
+    if not some:
+        return None, some
     space.refresh_from_db(fields=["version"])
     call = calls.begin(
         space=space,
         vision=vision,
         method=Method.SET,
-        meta=meta,
+        meta=_request(space, some).as_meta(),
         images=[
             calls.Sent(image, person_id=row.person.person_id, digest=row.sha256)
             for row, image in some
@@ -131,7 +142,32 @@ def _ask(held: Held, space: Space, vision: Vision, some: Loaded) -> tuple[Call, 
     )
     # From here Vision may know the picture: a later removal has to delete it there.
     Enrolment.objects.filter(pk__in=[row.pk for row, _ in some]).update(call=call)
-    return call, send(vision, call, Method.SET, meta, [image for _, image in some])
+    return call, some
+
+
+def _with_consent(space: Space, some: Loaded) -> Loaded:
+    """Those still wanted, of people who may be enrolled; these stay locked."""
+    space = locked(Space.objects.filter(pk=space.pk)).get()
+    if not space.require_consent:
+        return some
+    people = locked(Person.objects.filter(pk__in={row.person_id for row, _ in some}))
+    there = set(people.values_list("pk", flat=True))
+    if lacking := consent.lacking(space, there):
+        consent.moved(space.pk)
+        consent.hold_back(lacking)
+    rows = Enrolment.objects.filter(pk__in=[row.pk for row, _ in some], state=EnrolmentState.QUEUED)
+    wanted = set(rows.values_list("pk", flat=True))
+    return [(row, image) for row, image in some if row.pk in wanted]
+
+
+def _request(space: Space, some: Loaded) -> SetRequest:
+    entries = tuple(PersonImage(image.name, row.person.person_id) for row, image in some)
+    return SetRequest(space.number, entries)
+
+
+def _send(space: Space, vision: Vision, call: Call, some: Loaded) -> Outcome:
+    meta = _request(space, some).as_meta()
+    return send(vision, call, Method.SET, meta, [image for _, image in some])
 
 
 @transaction.atomic

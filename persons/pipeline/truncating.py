@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from persons import audit, calls, ledger
+from persons import audit, calls, holds, ledger
 from persons.audit import Actor
 from persons.backends import vision_for
 from persons.models import Enrolment, EnrolmentState, Person, Source, Space, SpaceJob, SyncState
@@ -35,6 +35,8 @@ def truncate(held: Held) -> timedelta | None:
         return timedelta(seconds=2)
     saved = _saved(held, snapshot)
     space = Space.objects.select_related("team").get(pk=held.job.space_id)
+    if holds.held_people(space.team, space=space):
+        raise JobFailed("Somebody in this space is under legal hold now. Nothing was truncated.")
     vision = vision_for(space)
     request = TruncateRequest(space.number)
     held.renew()

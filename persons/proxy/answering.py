@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import compress
 from typing import Any
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import transaction
 
-from persons import audit, calls, keys, ledger, metering, reuse, statements
+from persons import audit, calls, consent, holds, keys, ledger, metering, reuse, statements
 from persons.audit import Actor
 from persons.backends import vision_for
 from persons.images import pixel_size
@@ -30,7 +31,7 @@ from persons.vision.meta import (
     SetRequest,
     TruncateRequest,
 )
-from persons.vision.types import Answer, Envelope, Image, Method, Vision
+from persons.vision.types import Answer, Envelope, Image, ImageResult, Method, Vision
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,18 @@ def answer(asked: Asked, *, with_labels: bool = False) -> bytes:
     space = statements.space_of(asked.key.team, asked.request.space)
     asked = _with_policy(asked, space)
     vision = vision_for(space)
+    if reasons := _reasons(asked, space):
+        return _answer_partly(asked, space, vision, reasons)
+    return _answer(asked, space, vision, with_labels=with_labels)
+
+
+def _answer(asked: Asked, space: Space, vision: Vision, *, with_labels: bool = False) -> bytes:
     question = reuse.question(space, vision, asked.request, asked.meta)
     sent = _sent(asked)
-    raw = _stored_answer(asked, space, vision, question, sent)
+    pending = isinstance(asked.request, RecognizeRequest) and _demand_consents(asked, space)
+    raw = None if pending else _stored_answer(asked, space, vision, question, sent)
     if raw is None:
-        raw = _ask(asked, space, vision, question, sent)
+        raw = _ask(asked, space, vision, question, sent, pending=pending)
     return _add_labels(raw, space) if with_labels else raw
 
 
@@ -76,6 +84,15 @@ def _with_policy(asked: Asked, space: Space) -> Asked:
         meta=asked.meta | {"update_embedding": space.update_embedding},
         request=replace(request, update_embedding=space.update_embedding),
     )
+
+
+def _demand_consents(asked: Asked, space: Space) -> bool:
+    """Whether Vision is not to be asked just now, see `consent.pending`. Raises BadMeta where a
+    recognition would enrol whoever is in the picture."""
+    if space.require_consent and getattr(asked.request, "create_new", False):
+        keys.give_back(asked.key, len(asked.images), asked.day)
+        raise BadMeta("create_new can't be used in this space: it requires a consent of everybody")
+    return consent.pending(space)
 
 
 def _stored_answer(
@@ -112,7 +129,13 @@ def _demand_sizes(images: Sequence[Image]) -> None:
 
 
 def _ask(
-    asked: Asked, space: Space, vision: Vision, question: str | None, sent: Sequence[calls.Sent]
+    asked: Asked,
+    space: Space,
+    vision: Vision,
+    question: str | None,
+    sent: Sequence[calls.Sent],
+    *,
+    pending: bool = False,
 ) -> bytes:
     if vision.name != metering.FREE:
         _demand_sizes(asked.images)
@@ -128,7 +151,10 @@ def _ask(
         space_version=space.version,
         question=question or "",
     )
-    outcome = send(vision, call, asked.method, asked.meta, asked.images)
+    if pending:
+        outcome = Outcome(None, None, consent.ConsentPending(consent.PENDING))
+    else:
+        outcome = send(vision, call, asked.method, asked.meta, asked.images)
     if outcome.envelope is None or outcome.answer is None:
         calls.end(call, outcome.answer, outcome.error)
         return _refusal(asked, call, outcome)
@@ -181,6 +207,8 @@ def _keep(asked: Asked, space: Space, call: Call, got: Answer, parsed: Envelope)
     pictures = {}
     if asked.method == Method.SET:
         pictures = ledger.keep_pictures(space, asked.images, results)
+    if asked.method == Method.RECOGNIZE:
+        _demand_nobody_without_consent(space, call, results)
     if isinstance(asked.request, RecognizeRequest) and not ledger.is_news(
         space, asked.request, results
     ):
@@ -200,6 +228,109 @@ def _keep(asked: Asked, space: Space, call: Call, got: Answer, parsed: Envelope)
             calls.end(call, got, None, results)
     if space.team.keep_probes and asked.method == Method.RECOGNIZE:
         _keep_probes(space, asked.images, call.rows)
+
+
+def _demand_nobody_without_consent(
+    space: Space, call: Call, results: Sequence[ImageResult]
+) -> None:
+    """Raises VisionTemporary where an answer speaks of somebody whose consent ended meanwhile. It
+    was paid for, and is kept nowhere."""
+    found = {one for result in results for one in consent.told(result.persons)}
+    if lacking := consent.lacking_ids(space, found):
+        error = VisionTemporary(consent.still_told(lacking))
+        calls.end(call, None, error)
+        raise error
+
+
+# --- What is not done for some of a request's people ---
+
+
+def _reasons(asked: Asked, space: Space) -> dict[int, str]:
+    """By the numbers of people, why they are not enrolled, or not deleted. Raises BadMeta where a
+    space is not emptied."""
+    request = asked.request
+    if isinstance(request, SetRequest):
+        lacking = consent.lacking_ids(space, {entry.person_id for entry in request.images})
+        return {
+            one: f"no consent is in force for person{one}: space {space.number} requires one. "
+            "Record it on their page, then send the picture again"
+            for one in lacking
+        }
+    if not isinstance(request, DeleteRequest | TruncateRequest):
+        return {}
+    held = holds.held_people(space.team_id, space=space)
+    if held and isinstance(request, TruncateRequest):
+        raise BadMeta("somebody in this space is under legal hold: it can't be emptied")
+    ids = Person.objects.filter(pk__in=held).values_list("person_id", flat=True)
+    return {one: f"person{one} is under legal hold and is not deleted" for one in ids}
+
+
+def _answer_partly(asked: Asked, space: Space, vision: Vision, reasons: Mapping[int, str]) -> bytes:
+    """Those for whom there is no reason against it go through; of the others nothing is sent, and
+    each of their images gets a permanent error."""
+    assert isinstance(asked.request, SetRequest | DeleteRequest)
+    refused = [entry.person_id in reasons for entry in asked.request.images]
+    if not any(refused):
+        return _answer(asked, space, vision)
+    if asked.images:
+        keys.give_back(asked.key, sum(refused), asked.day)
+    errors = _refuse(_part(asked, refused), space, vision, reasons)
+    if all(refused):
+        return envelope.success({"objects": errors})
+    raw = _answer(_part(asked, [not one for one in refused]), space, vision)
+    return _with_errors(raw, refused, errors)
+
+
+def _part(asked: Asked, wanted: Sequence[bool]) -> Asked:
+    """The request with some of its images alone."""
+    assert isinstance(asked.request, SetRequest | DeleteRequest)
+    entries = tuple(compress(asked.request.images, wanted))
+    return replace(
+        asked,
+        meta=asked.meta | {"images": list(compress(asked.meta["images"], wanted))},
+        request=replace(asked.request, images=entries),
+        images=list(compress(asked.images, wanted)),
+    )
+
+
+def _refuse(
+    asked: Asked, space: Space, vision: Vision, reasons: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """The entries of images that are not sent, with a call in the history that says so."""
+    assert isinstance(asked.request, SetRequest | DeleteRequest)
+    call = calls.begin(
+        space=space,
+        vision=vision,
+        method=asked.method,
+        meta=asked.meta,
+        images=[
+            replace(one, image=Image(one.image.name, b""), digest=calls.digest_of(one.image))
+            for one in _sent(asked)
+        ],
+        source=asked.actor.source,
+        actor=asked.actor,
+        key=asked.key,
+        space_version=space.version,
+    )
+    errors = [
+        envelope.failed(entry.name, reasons[entry.person_id]) for entry in asked.request.images
+    ]
+    told = Answer(envelope.success({"objects": errors}))
+    parsed = envelope.parse(asked.method, told)
+    calls.end(call, told, None, match_objects(asked.request.names, parsed))
+    return errors
+
+
+def _with_errors(raw: bytes, refused: Sequence[bool], errors: list[dict[str, Any]]) -> bytes:
+    """Vision's answer with the refused images' entries in their places. As it came, where it is
+    none that could take them: what was sent was sent."""
+    told = json.loads(raw)
+    if not isinstance(told.get("body"), dict):
+        return raw
+    answered, missing = iter(told["body"]["objects"]), iter(errors)
+    objects = [next(missing) if one else next(answered, None) for one in refused]
+    told["body"]["objects"] = [one for one in [*objects, *answered] if one is not None]
+    return json.dumps(told, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 def _keep_probes(space: Space, images: Sequence[Image], rows: Sequence[Recognition]) -> None:

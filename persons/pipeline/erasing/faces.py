@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from persons import audit, calls
+from persons import audit, calls, holds
 from persons.locking import locked
 from persons.models import (
     Call,
@@ -163,7 +163,7 @@ def _delete_some(held: Held, some: Sequence[int], rest: Sequence[int]) -> None:
     if held.erasure.photos == Erasure.Photos.ALONE:
         known = Face.everything.filter(photo=OuterRef("pk"), person__isnull=False, missing=False)
         photos = photos.filter(~Exists(known))
-    rows = list(locked(photos.select_related("gallery__team")))
+    rows = list(locked(holds.free_photos(photos).select_related("gallery__team")))
     pks = [photo.pk for photo in rows]
     for gallery in {photo.gallery for photo in rows}:
         ids = [photo.pk for photo in rows if photo.gallery_id == gallery.pk]

@@ -24,6 +24,7 @@ class SpaceSerializer(serializers.ModelSerializer[Space]):
             "create_new",
             "show_attributes",
             "searcher",
+            "require_consent",
             "version",
             "people_count",
             "enrolled_count",
@@ -44,4 +45,5 @@ class PolicySerializer(serializers.ModelSerializer[Space]):
             "create_new",
             "show_attributes",
             "searcher",
+            "require_consent",
         ]
