@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import dj_database_url
+from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 
 from dashboard.env import (
@@ -50,6 +51,14 @@ def _own_secret(name: str) -> str:
 
 SECRET_KEY = env_secret("ROLLCALL_SECRET_KEY") or _own_secret("secret_key")
 SECRET_KEY_IS_LOCAL = not env_secret("ROLLCALL_SECRET_KEY")
+
+# Signs the audit's seals and the certificates of erasures. Keys that signed before are listed by
+# their public halves.
+AUDIT_KEY = Secret(env_secret("ROLLCALL_AUDIT_KEY") or _own_secret("audit_key"))
+AUDIT_KEY_IS_LOCAL = not env_secret("ROLLCALL_AUDIT_KEY")
+AUDIT_PUBLIC_KEYS = env_list("ROLLCALL_AUDIT_PUBLIC_KEYS")
+# Where seals are copied to: a folder, or s3://bucket/prefix. Empty: nowhere.
+AUDIT_SEALS = env_str("ROLLCALL_AUDIT_SEALS")
 
 # The names of this machine are always there: health checks call it by them.
 ALLOWED_HOSTS = [*env_list("ROLLCALL_HOSTS"), "127.0.0.1", "localhost", "[::1]"]
@@ -228,13 +237,25 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_ALWAYS_EAGER = False
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
 SWEEP_SECONDS = env_int("ROLLCALL_SWEEP_SECONDS", 10, minimum=1)
+SEAL_SECONDS = env_int("ROLLCALL_SEAL_SECONDS", 5, minimum=1)
 CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "persons.tasks.sweep",
         "schedule": SWEEP_SECONDS,
         # A bell that rang while no worker listened is worth nothing later.
         "options": {"expires": SWEEP_SECONDS * 2},
-    }
+    },
+    "seal_audit": {
+        "task": "persons.tasks.seal_audit",
+        "schedule": SEAL_SECONDS,
+        "options": {"expires": SEAL_SECONDS * 2},
+    },
+    "verify_audit": {
+        "task": "persons.tasks.verify_audit",
+        # At night, by the installation's own time.
+        "schedule": crontab(hour=3, minute=20),
+        "options": {"expires": 3600},
+    },
 }
 
 # Who may read /metrics from elsewhere than this machine: the bearer of this.

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class PersonsConfig(AppConfig):
@@ -6,3 +7,6 @@ class PersonsConfig(AppConfig):
 
     def ready(self) -> None:
         from persons import checks  # noqa: F401  (registers the system checks)
+        from persons.chain import triggers
+
+        post_migrate.connect(triggers.installed, sender=self)

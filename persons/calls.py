@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from persons import metering, statements
+from persons import audit, metering, statements
 from persons.audit import Actor
-from persons.models import ApiKey, Call, Photo, Recognition, Source, Space, User
-from persons.models.calls import Outcome
+from persons.chain import records
+from persons.locking import locked
+from persons.models import (
+    ApiKey,
+    AuditEntry,
+    Call,
+    Finding,
+    Photo,
+    Recognition,
+    Source,
+    Space,
+    User,
+)
+from persons.models.calls import CallQuerySet, Outcome
 from persons.tables import run
 from persons.vision import envelope
 from persons.vision.errors import (
@@ -30,8 +43,9 @@ MAX_FACE_COUNT = 32_767
 """What the column holds."""
 
 RESULT = ("status", "error", "result", "face_count")
-END = ("duration_ms", "answer", "outcome", "error", "status", "cost")
+END = ("duration_ms", "answer", "outcome", "error", "status", "cost", "salt", "digest")
 """The columns that are empty until an answer is there."""
+INTERRUPTED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +124,9 @@ def end(
         row.status, row.error, row.result = result.status, result.error, dict(result.raw)
         row.face_count = min(len(result.persons), MAX_FACE_COUNT)
     _judge(call, results)
+    findings: list[Finding] = []
     more = [statements.RECOGNITIONS.update(rows, RESULT)] if rows else []
+    more.append(statements.ENTRIES.insert([_entry(call, call.rows, findings)]))
     if was_sent(error):
         metering.sent(call, END, more)
     else:
@@ -155,12 +171,79 @@ def answered_from_store(
         call.outcome, call.status, call.duration_ms = Outcome.DONE, 200, 0
         call.saved_count, call.image_count = len(call.rows), 0
         call.answer = raw.decode()
+        findings: list[Finding] = []
         run(
             metering.saved(call),
             statements.RECOGNITIONS.update(call.rows, RESULT),
+            statements.ENTRIES.insert([_entry(call, call.rows, findings)]),
             statements.CALLS.update([call], [*END, "saved_count", "image_count"]),
         )
     return raw, call.rows
+
+
+def interrupt(until: datetime) -> int:
+    """Calls that were begun until then and have no end get one: their workers are dead."""
+    count = 0
+    while pks := list(_open(until).values_list("pk", flat=True)[:INTERRUPTED_AT_ONCE]):
+        with transaction.atomic():
+            free = set(locked(_open(until).filter(pk__in=pks)).values_list("pk", flat=True))
+            for call, images, findings in records.stored(sorted(free)):
+                call.outcome = Outcome.INTERRUPTED
+                call.error = "The worker stopped before an answer was stored."
+                entry = _entry(call, images, findings)
+                call.save(update_fields=["outcome", "error", "salt", "digest"])
+                entry.save(force_insert=True)
+        count += len(free)
+    return count
+
+
+def changed(call_pks: Collection[int], *, actor: Actor, action: str, reason: str = "") -> None:
+    """After a part of what these calls' records hold was deleted on purpose, in the same
+    transaction: the audit says so ("call.redact", "call.expire") and vouches for what is left.
+
+    Their `erased_at` is set here. The old salt goes, so that nobody can try out what was there.
+    """
+    pks, now = sorted(set(call_pks)), timezone.now()
+    for first in range(0, len(pks), records.BATCH):
+        made = []
+        for call, images, findings in records.stored(pks[first : first + records.BATCH]):
+            call.erased_at = now
+            said = records.seal_record(call, images, findings)
+            call.save(update_fields=["erased_at", "salt", "digest"])
+            made.append(
+                audit.new_entry(
+                    actor=actor,
+                    team=call.team,
+                    action=action,
+                    target=call,
+                    after=said,
+                    reason=reason,
+                )
+            )
+        AuditEntry.objects.bulk_create(made)
+
+
+def _open(until: datetime) -> CallQuerySet:
+    return Call.objects.filter(outcome=Outcome.RUNNING, started_at__lte=until).order_by("pk")
+
+
+def _entry(call: Call, images: Sequence[Recognition], findings: Sequence[Finding]) -> AuditEntry:
+    """What the audit says of a call that is over, whose digest is set on the way."""
+    actor = Actor(
+        user=call.actor,
+        source=Source(call.source),
+        text=call.actor_text,
+        address=call.address,
+        request_id=call.request_id,
+    )
+    return audit.new_entry(
+        actor=actor,
+        team=call.team,
+        action=f"call.{call.method}",
+        target=call,
+        after=records.seal_record(call, images, findings),
+        reason=call.reason,
+    )
 
 
 def _asking(actor: Actor | None, asked_by: Sequence[User | None]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from persons.models import (
     ApiKey,
+    AuditEntry,
     Call,
     CloudCircuit,
     KeyDay,
@@ -32,7 +33,7 @@ from persons.tariff import Tariff
 from persons.vision.types import ImageStatus
 
 KEYS, TEAMS, SPACES = Table(ApiKey), Table(Team), Table(Space)
-CALLS, RECOGNITIONS = Table(Call), Table(Recognition)
+CALLS, RECOGNITIONS, ENTRIES = Table(Call), Table(Recognition), Table(AuditEntry)
 DAYS, TOTALS, METERS = Table(KeyDay), Table(MonthTotal), Table(Meter)
 CIRCUITS, PEOPLE = Table(CloudCircuit), Table(Person)
 

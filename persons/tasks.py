@@ -94,3 +94,22 @@ def sweep() -> None:
         group_faces.delay(grouping_pk)
     if left.has_spent_trash:
         purge_trash.delay()
+
+
+@shared_task
+def seal_audit() -> None:
+    """Places the new entries of every chain; verifications that were left behind are rung for."""
+    pipeline.seal_audit()
+    for chain_pk in pipeline.left_verifications():
+        verify_chain.delay(chain_pk)
+
+
+@shared_task
+def verify_audit() -> None:
+    for chain_pk in pipeline.ask_for_all():
+        verify_chain.delay(chain_pk)
+
+
+@shared_task
+def verify_chain(chain_pk: int) -> None:
+    pipeline.verify_chain(chain_pk)

@@ -50,6 +50,7 @@ from django.test import Client  # noqa: E402
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright  # noqa: E402
 from pytest_django.live_server_helper import LiveServer  # noqa: E402
 
+from persons.chain import triggers  # noqa: E402
 from persons.models import Membership, Role, Team, User  # noqa: E402
 from tests import factories  # noqa: E402
 from tests.processes import CeleryProcess, database_url  # noqa: E402
@@ -114,6 +115,21 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     """A file instead of SQLite's memory, so that other processes and threads can open it too."""
     if connection.vendor == "sqlite":
         connection.settings_dict["TEST"]["NAME"] = str(DATA / "test.sqlite3")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _emptying_takes_the_audit_along() -> None:
+    """Between transactional tests the database is emptied, which its triggers would refuse."""
+    flush = connection.ops.execute_sql_flush
+
+    def execute_sql_flush(sql_list: Any) -> None:
+        triggers.remove()
+        try:
+            flush(sql_list)
+        finally:
+            triggers.install()
+
+    connection.ops.execute_sql_flush = execute_sql_flush  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)

@@ -669,10 +669,10 @@ class TestEveryAction:
     ) -> None:
         before = everything()
 
-        def fail(**columns: object) -> None:
+        def fail(*args: object, **options: object) -> None:
             raise RuntimeError("the disk is full")
 
-        monkeypatch.setattr("persons.audit.AuditEntry.objects.create", fail)
+        monkeypatch.setattr("persons.audit.AuditEntry.save", fail)
         with pytest.raises(RuntimeError, match="the disk is full"):
             ACTIONS[action][0](scene)
         assert everything() == before

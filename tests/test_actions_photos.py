@@ -129,10 +129,10 @@ class TestUpload:
     def test_a_row_that_fails_leaves_no_photo(
         self, upload: Callable[..., Photo], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fail(**columns: object) -> None:
+        def fail(*args: object, **options: object) -> None:
             raise RuntimeError
 
-        monkeypatch.setattr("persons.audit.AuditEntry.objects.create", fail)
+        monkeypatch.setattr("persons.audit.AuditEntry.save", fail)
         with pytest.raises(RuntimeError):
             upload()
         assert not Photo.objects.exists()

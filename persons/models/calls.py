@@ -100,7 +100,9 @@ class Call(models.Model):
     enrolled_pictures = models.PositiveIntegerField(null=True, blank=True)
     reason = models.CharField(max_length=500, blank=True)
 
-    # What the audit's entry of the call says of it: salted digest of the whole record.
+    # What the audit's entry of the call says of it: salted digest of the whole record
+    # (`persons.chain.records`). A call may end twice, and a part of it may be erased on purpose:
+    # each time it gets a new salt and digest, and a new entry.
     salt = models.CharField(max_length=32, blank=True)
     digest = models.CharField(max_length=64, blank=True)
     erased_at = models.DateTimeField(

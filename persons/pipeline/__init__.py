@@ -13,18 +13,24 @@ from persons.pipeline.people import look_for, sync
 from persons.pipeline.preparing import prepare
 from persons.pipeline.purging import purge_trash
 from persons.pipeline.recognising import recognise_batch
+from persons.pipeline.sealing import seal_audit
+from persons.pipeline.verifying import ask_for_all, left_verifications, verify_chain
 
 __all__ = [
     "Left",
+    "ask_for_all",
     "erase",
     "group_faces",
+    "left_verifications",
     "look_for",
     "prepare",
     "purge_trash",
     "recognise_batch",
     "release_claims",
     "release_jobs",
+    "seal_audit",
     "sweep",
     "sync",
+    "verify_chain",
     "work",
 ]

@@ -11,8 +11,8 @@ from django.db import transaction
 from django.db.models import Count, F
 from django.utils import timezone
 
-from persons.models import Call, Face, Gallery, Person, Photo, PhotoState, Run, SyncState
-from persons.models.calls import Outcome
+from persons import calls
+from persons.models import Face, Gallery, Person, Photo, PhotoState, Run, SyncState
 from persons.pipeline.consents import keep_consents
 from persons.pipeline.erasing import release_erasures, waiting_erasures
 from persons.pipeline.erasing.replay import replay_erasures
@@ -136,7 +136,5 @@ def release_claims(*, everything: bool = False) -> int:
     count += release_jobs(until, blame=not everything)
     count += release_groupings(until, blame=0 if everything else 1)
     count += release_erasures(until, blame=not everything)
-    Call.objects.filter(outcome=Outcome.RUNNING, started_at__lte=until).update(
-        outcome=Outcome.INTERRUPTED, error="The worker stopped before an answer was stored."
-    )
+    calls.interrupt(until)
     return count
