@@ -274,9 +274,7 @@ def enrolment_for(user: Asker, team: str, pk: int, *, write: bool = False) -> En
     # One whose face is gone, or that a client sent, is of no gallery.
     seen = _seen(membership, "face__photo__gallery__", or_none="face")
     return _one(
-        Enrolment.objects.select_related("person__space__team").filter(
-            seen, person__erasing=False
-        ),
+        Enrolment.objects.select_related("person__space__team").filter(seen, person__erasing=False),
         person__space__team=membership.team_id,
         pk=pk,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -140,7 +141,7 @@ def build(owner: User, gallery: Gallery) -> World:
     work(gallery)
     _consent(owner, first)
     _client_calls(team, gallery)
-    _look_at_pages(gallery)
+    look_at_pages(gallery)
     _say(owner)
     _group(owner, gallery)
     take_snapshot(actor=actor, space=gallery.space)
@@ -153,7 +154,7 @@ def build(owner: User, gallery: Gallery) -> World:
     client = Person.objects.get(space=gallery.space, person_id=CLIENT_ID)
     world = World(team, owner, gallery, first, other, client)
     world.gone = _traces([first, twin], [GONE, GONE_BEFORE, GONE_TOO, GONE_NOTES, GONE_PAPER])
-    world.stays = _traces([other], [STAYS, STAYS_NOTES])
+    world.stays = _traces([other], [STAYS, STAYS_NOTES], but=[first.tag, twin.tag])
     return world
 
 
@@ -197,7 +198,7 @@ def _client_calls(team: Team, gallery: Gallery) -> None:
         )
 
 
-def _look_at_pages(gallery: Gallery) -> None:
+def look_at_pages(gallery: Gallery) -> None:
     """So that crops are made, and kept."""
     for photo in Photo.objects.filter(gallery=gallery).select_related("gallery"):
         make_crops(photo)
@@ -217,8 +218,9 @@ def _group(owner: User, gallery: Gallery) -> None:
         pass
 
 
-def _traces(people: list[Person], texts: list[str]) -> set[bytes]:
-    """What is found of these somewhere now, of all that could be."""
+def _traces(people: list[Person], texts: list[str], but: Collection[str] = ()) -> set[bytes]:
+    """What is found of these somewhere now, of all that could be; without pictures that clients
+    sent of them together with those who have these tags."""
     pks = [person.pk for person in people]
     ids = [person.person_id for person in people]
     needles: set[bytes] = set()
@@ -238,10 +240,11 @@ def _traces(people: list[Person], texts: list[str]) -> set[bytes]:
     ]
     needles |= {bytes(vector)[:64] for vector in vectors}
     tags = {person.tag for person in people}
-    for row in Recognition.objects.exclude(image=""):
-        if any(face.get("tag") in tags for face in row.result.get("persons", [])):
-            needles.add(row.sha256.encode())
-            with stored(row.image) as file:
+    for asked in Recognition.objects.exclude(image=""):
+        on_it = {face.get("tag") for face in asked.result.get("persons", [])}
+        if on_it & tags and not on_it & set(but):
+            needles.add(asked.sha256.encode())
+            with stored(asked.image) as file:
                 needles |= slices(file.read(), 4)
     found = places(needles, Path(settings.DATA_DIR))
     return {needle for needle, where in found.items() if where}

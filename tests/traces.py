@@ -17,7 +17,7 @@ def rows() -> Iterator[tuple[str, bytes]]:
     tables = connection.introspection.table_names()
     for table in sorted(tables):
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")  # noqa: S608
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
             cells = [cell for row in cursor.fetchall() for cell in row]
         yield f"table {table}", b"\0".join(map(_bytes, cells))
 

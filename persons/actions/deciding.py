@@ -62,9 +62,7 @@ def lock_faces(face_pks: Iterable[int], *, trashed: bool = False) -> list[Face]:
     found = [
         face
         for face in every
-        if face.pk in wanted
-        and (trashed or not face.trashed)
-        and face.decision != Decision.ERASED
+        if face.pk in wanted and (trashed or not face.trashed) and face.decision != Decision.ERASED
     ]
     # One face of a group photo: what belongs to it is not loaded with each of the others.
     people = Person.objects.in_bulk([face.person_id for face in found if face.person_id])

@@ -138,9 +138,7 @@ def erase_person(
 
 
 @transaction.atomic
-def _begin(
-    *, actor: Actor, person: Person, photos: str, reason: str, typed: str | None
-) -> Erasure:
+def _begin(*, actor: Actor, person: Person, photos: str, reason: str, typed: str | None) -> Erasure:
     holds.lock(person.space.team_id)
     space = lock_space(person.space_id)
     found = Person.objects.select_related("space__team").filter(pk=person.pk).first()

@@ -160,9 +160,13 @@ class PersonQuerySet(NamedQuerySet):
             .annotate(n=models.Count("pk"))
             .values("n")
         )
-        return self.filter(erasing=False).with_cover(hidden).annotate(
-            photo_count=Coalesce(models.Subquery(photos), 0),
-            enrolment_count=Coalesce(models.Subquery(enrolments), 0),
+        return (
+            self.filter(erasing=False)
+            .with_cover(hidden)
+            .annotate(
+                photo_count=Coalesce(models.Subquery(photos), 0),
+                enrolment_count=Coalesce(models.Subquery(enrolments), 0),
+            )
         )
 
     def with_cover(self, hidden: Collection[int] = ()) -> Self:

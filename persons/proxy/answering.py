@@ -247,8 +247,10 @@ def _demand_nobody_without_consent(
 
 
 def _reasons(asked: Asked, space: Space) -> dict[str, str]:
-    """By the names of images, why they are not enrolled, or their people not deleted. Raises BadMeta
-    where a space is not emptied."""
+    """By the names of images, why they are not enrolled, or their people not deleted.
+
+    Raises BadMeta where a space is not emptied.
+    """
     by_person = _reasons_by_person(asked, space)
     request = asked.request
     if not isinstance(request, SetRequest | DeleteRequest):
@@ -341,9 +343,7 @@ def _refuse(
         key=asked.key,
         space_version=space.version,
     )
-    errors = [
-        envelope.failed(entry.name, reasons[entry.name]) for entry in asked.request.images
-    ]
+    errors = [envelope.failed(entry.name, reasons[entry.name]) for entry in asked.request.images]
     told = Answer(envelope.success({"objects": errors}))
     parsed = envelope.parse(asked.method, told)
     calls.end(call, told, None, match_objects(asked.request.names, parsed))

@@ -20,12 +20,12 @@ VERSION = 1
 
 ACTIONS = ("person.erase", "person.erased")
 
-SEAL_SECONDS = 3
+SEAL_SECONDS = 60
 """How long the sealer is waited for; then the certificate names the entries without their place."""
 
 OUT_OF_REACH = {
-    "backups": "Backups of the database and of the data folder that were made before. Restoring one "
-    "erases them again, as soon as Rollcall runs with its journal of erasures.",
+    "backups": "Backups of the database and of the data folder that were made before. Restoring "
+    "one erases them again, as soon as Rollcall runs with its journal of erasures.",
     "copies": "What was downloaded, printed or fetched by clients before: photos, snapshots, "
     "exports, answers; and what browsers keep of it.",
     "disk": "What the file system or a drive keeps of files that were deleted.",

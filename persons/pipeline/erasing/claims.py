@@ -48,9 +48,7 @@ class Held:
 
     def renew(self, **columns: Any) -> None:
         """The lease starts anew, and the row gets these values. Raises ClaimLost."""
-        rows = Erasure.objects.filter(
-            pk=self.erasure.pk, claim=self.token, state=JobState.RUNNING
-        )
+        rows = Erasure.objects.filter(pk=self.erasure.pk, claim=self.token, state=JobState.RUNNING)
         if not rows.update(claimed_at=timezone.now(), **columns):
             raise ClaimLost
         for name, value in columns.items():
@@ -103,9 +101,7 @@ class Held:
 
     @property
     def actor(self) -> Actor:
-        return Actor(
-            self.erasure.requested_by, Source.WORKER, request_id=self.erasure.request_id
-        )
+        return Actor(self.erasure.requested_by, Source.WORKER, request_id=self.erasure.request_id)
 
     def doom(self, keys: Iterable[str]) -> dict[str, list[str]]:
         """What `note` or `keep` is given, so that these files go even if the worker dies now."""

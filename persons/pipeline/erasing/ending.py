@@ -143,10 +143,7 @@ def _scrub_sqlite() -> bool:
 
 
 def _scrub_postgres() -> bool:
-    tables = ", ".join(
-        connection.ops.quote_name(model._meta.db_table)
-        for model in SCRUBBED
-    )
+    tables = ", ".join(connection.ops.quote_name(model._meta.db_table) for model in SCRUBBED)
     with connection.cursor() as cursor:
         cursor.execute(f"VACUUM {tables}")
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
+from typing import Any
 
 from django.core.files.storage import default_storage
 from django.db import transaction
@@ -37,7 +38,7 @@ from persons.vision.envelope import UNDEFINED
 
 PHOTOS_AT_ONCE = 100
 
-NOTHING_KNOWN = {
+NOTHING_KNOWN: dict[str, Any] = {
     "found_person": None,
     "grouped_person": None,
     "decided_person": None,
@@ -140,10 +141,8 @@ def _destroy(held: Held, face_pks: Sequence[int]) -> dict[str, int]:
 
 
 def _crops(photos: Sequence[Photo]) -> list[str]:
-    """Folders of crops; those of others on the same photos are cut again when they are asked for."""
-    return [
-        f"crops/{photo.gallery.team_id}/{photo.sha256[:2]}/{photo.sha256}/" for photo in photos
-    ]
+    """Folders of crops; those of others on the same photos are cut again when asked for."""
+    return [f"crops/{photo.gallery.team_id}/{photo.sha256[:2]}/{photo.sha256}/" for photo in photos]
 
 
 def delete_photos(held: Held) -> timedelta | None:

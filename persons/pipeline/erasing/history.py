@@ -101,7 +101,7 @@ def _forget_in(held: Held, call: Call) -> tuple[Counter[str], list[str]]:
     for row in images:
         told: dict[str, Any] = redaction.of(row.result)
         is_seen = told != row.result
-        is_picture = row in mine and call.method == Method.SET or row.sha256 in held.digests
+        is_picture = (row in mine and call.method == Method.SET) or row.sha256 in held.digests
         columns: dict[str, Any] = {}
         if is_seen:
             columns["result"] = told
@@ -151,9 +151,7 @@ def forget_kept_pictures(held: Held) -> timedelta | None:
     with transaction.atomic():
         rows = Recognition.objects.filter(image__in=doomed, call__team=held.erasure.team)
         pks = sorted(set(rows.values_list("call", flat=True)))
-        count = rows.update(
-            image="", sha256="", width=0, height=0, erased_at=timezone.now()
-        )
+        count = rows.update(image="", sha256="", width=0, height=0, erased_at=timezone.now())
         if pks:
             Call.objects.filter(pk__in=pks).update(erased_at=timezone.now(), question="")
             calls.changed(

@@ -1,4 +1,4 @@
-"""What else says something of somebody who is erased: the audit's words, changes, jobs, sessions."""
+"""What else speaks of somebody who is erased: the audit's words, changes, jobs, sessions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.db.models import BooleanField, Case, CharField, Q, QuerySet, When
@@ -78,7 +79,7 @@ def _forget_in_sessions(names: Names) -> int:
         told = session.get_decoded()
         left = {key: part for key, part in told.items() if not _names(names, key, part)}
         if left != told:
-            session.session_data = Session.get_session_store_class()().encode(left)
+            session.session_data = SessionStore().encode(left)
             session.save(update_fields=["session_data"])
             count += 1
     Session.objects.filter(expire_date__lte=timezone.now()).delete()

@@ -45,9 +45,7 @@ def _state() -> tuple[object, ...]:
 
 @transaction.atomic
 def _again(line: journal.Line) -> int | None:
-    found = Space.objects.select_related("team").filter(
-        team__slug=line.team, number=line.number
-    )
+    found = Space.objects.select_related("team").filter(team__slug=line.team, number=line.number)
     space = locked(found).first()
     if space is None:
         log.warning("An erasure of team %s can't be done again: it is gone.", line.team)

@@ -65,7 +65,9 @@ def _write(held: Held, job: SpaceJob, snapshot: Snapshot, cleaned: Manifest) -> 
 
 
 @transaction.atomic
-def _store(held: Held, job: SpaceJob, *, file: str | None = None, size: int = 0, pictures: int = 0) -> None:
+def _store(
+    held: Held, job: SpaceJob, *, file: str | None = None, size: int = 0, pictures: int = 0
+) -> None:
     """The file that the row has from here on; None: the one that it has had."""
     if file is None:
         held.keep(snapshot=job.pk)

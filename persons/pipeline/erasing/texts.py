@@ -89,7 +89,7 @@ class Redaction:
     names: frozenset[str] = frozenset()
 
     def concerns(self, value: Any) -> bool:
-        return self.of(value) != value
+        return bool(self.of(value) != value)
 
     def of(self, value: Any) -> Any:
         """A copy without them."""

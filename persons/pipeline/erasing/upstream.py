@@ -160,10 +160,12 @@ def _others(found: set[int]) -> str:
     return "somebody else: " + ", ".join(f"person{one}" for one in sorted(found))
 
 
-def _tell(held: Held, text: str, **more: Any) -> None:
+def _tell(held: Held, text: str, **more: Any) -> timedelta | None:
+    """The probe is over; what came of it goes on the certificate."""
     told = {"text": text, "at": timezone.now().isoformat(timespec="seconds"), "others": []}
     with transaction.atomic():
         held.keep(probe=told | {"confirmed": False} | more)
+    return None
 
 
 def _picture(held: Held) -> bytes | None:
