@@ -29,6 +29,7 @@ from persons.models import (
     Call,
     Change,
     Enrolment,
+    Erasure,
     Face,
     Gallery,
     GalleryMember,
@@ -59,13 +60,14 @@ class Right(Enum):
     GALLERIES = "see galleries, photos and people"
     EDIT = "upload, name and decide"
     MANAGE = "manage members and spaces"
+    ERASURES = "see erasures and their certificates"
 
 
 RIGHTS: dict[str, frozenset[Right]] = {
     Role.OWNER: frozenset(Right),
     Role.EDITOR: frozenset({Right.RECORDS, Right.GALLERIES, Right.EDIT}),
     Role.VIEWER: frozenset({Right.RECORDS, Right.GALLERIES}),
-    Role.AUDITOR: frozenset({Right.RECORDS}),
+    Role.AUDITOR: frozenset({Right.RECORDS, Right.ERASURES}),
 }
 
 
@@ -387,6 +389,32 @@ def link_for(user: Asker, team: str, pk: int) -> ShareLink:
         ShareLink.objects.select_related("gallery__team"),
         gallery__team=team_for(user, team, right=Right.MANAGE),
         pk=pk,
+    )
+
+
+def person_to_erase(user: Asker, team: str, number: int, person_id: int) -> Person:
+    """Somebody whom `user`, an owner, may erase."""
+    return _one(
+        Person.objects.select_related("space__team").filter(erasing=False),
+        space__team=team_for(user, team, right=Right.MANAGE),
+        space__number=number,
+        person_id=person_id,
+    )
+
+
+def erasures_for(user: Asker, team: str) -> QuerySet[Erasure]:
+    """For owners and auditors."""
+    found = team_for(user, team, right=Right.ERASURES)
+    return Erasure.objects.filter(team=found).select_related("team", "requested_by")
+
+
+def erasure_for(
+    user: Asker, team: str, reference: str, *, right: Right = Right.ERASURES
+) -> Erasure:
+    return _one(
+        Erasure.objects.select_related("team", "requested_by"),
+        team=team_for(user, team, right=right),
+        reference=reference,
     )
 
 
