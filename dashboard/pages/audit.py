@@ -100,6 +100,7 @@ ACTIONS: dict[str, dict[str, str]] = {
         "person.erase": "Began to erase somebody:",
         "person.erased": "Erased somebody:",
         "erasure.retry": "Went on with the",
+        "erasure.expire": "Deleted the certificate of the",
         "person.sync": "Tried again to send Vision the pictures of",
         "enrolment.remove": "Took back an enrolled picture of",
         "enrolment.retry": "Tried again to enrol a picture of",

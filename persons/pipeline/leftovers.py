@@ -15,6 +15,7 @@ from persons import calls
 from persons.models import Face, Gallery, Person, Photo, PhotoState, Run, SyncState
 from persons.pipeline.consents import keep_consents
 from persons.pipeline.erasing import release_erasures, waiting_erasures
+from persons.pipeline.erasing.certificates import expire_certificates
 from persons.pipeline.erasing.replay import replay_erasures
 from persons.pipeline.grouping import release_groupings, waiting_groupings
 from persons.pipeline.jobs import release_jobs, waiting_jobs
@@ -48,6 +49,7 @@ def sweep() -> Left:
     waits."""
     release_claims()
     replay_erasures()
+    expire_certificates()
     settle_merged()
     count_faces()
     keep_consents()
