@@ -338,7 +338,9 @@ def test_while_vision_is_down_what_needs_it_waits_and_the_rest_is_gone(
     vision: FakeVision, zoe: Person, gallery: Gallery, alice: User
 ) -> None:
     face = FaceFactory.create(photo=PhotoFactory.create(gallery=gallery), person=zoe)
-    vision.script.extend([VisionUnavailable("The circuit is open", pause=30)] * 20)
+    circuit = VisionUnavailable("The circuit is open")
+    circuit.pause = 30
+    vision.script.extend([circuit] * 20)
     erasure = erase_person(actor=by(alice), person=zoe)
     for _ in range(12):
         Erasure.objects.update(after=timezone.now())
@@ -502,7 +504,7 @@ def test_a_client_may_not_enrol_a_picture_of_theirs_again(
             }
         ),
     )
-    refused, done = got.envelope["body"]["objects"]
+    refused, done = got.body["objects"]
     assert refused == {"status": 1, "error": erasures.REFUSED, "name": "old"}
     assert done == {"status": 0, "name": "new"}
     assert [asked.names for asked in vision.asked] == [["new"]]
@@ -524,7 +526,7 @@ def test_a_client_waits_while_they_are_being_erased(
         wire.file("new", wire.photo("obama_1")),
         wire.meta(wire.people("new", space="0", person_id=zoe.person_id)),
     )
-    assert got.envelope["body"]["objects"][0]["error"] == erasures.BUSY
+    assert got.body["objects"][0]["error"] == erasures.BUSY
     assert vision.asked == []
 
 
