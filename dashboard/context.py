@@ -146,6 +146,7 @@ class Shell:
             NavItem("spaces", "Spaces", "spaces", to("spaces"), tab=few, gap=True),
             NavItem("history", "History", "history", to("history"), tab=few),
             NavItem("audit", "Audit log", "audit", to("audit"), tab=few),
+            NavItem("privacy", "Privacy", "lock", to("privacy")),
             NavItem("keys", "API keys", "key", to("api_keys"), gap=True),
             NavItem("usage", "Usage", "usage", to("usage")),
             NavItem("connection", "Connection", "connection", to("connection")),

@@ -12,7 +12,7 @@ People are the team's, so their names are seen by all of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
@@ -28,13 +28,16 @@ from persons.models import (
     AuditEntry,
     Call,
     Change,
+    Consent,
     Enrolment,
     Erasure,
     Face,
+    Finding,
     Gallery,
     GalleryMember,
     Grouping,
     Invitation,
+    LegalHold,
     Likeness,
     Membership,
     Person,
@@ -292,6 +295,24 @@ def change_for(user: Asker, team: str, pk: int, *, write: bool = False) -> Chang
     )
 
 
+def consent_for(user: Asker, team: str, pk: int, *, write: bool = False) -> Consent:
+    membership = _member_of_galleries(user, team, write=write)
+    return _one(
+        Consent.objects.select_related("person__space__team"),
+        person__space__team=membership.team_id,
+        pk=pk,
+    )
+
+
+def hold_for(user: Asker, team: str, pk: int) -> LegalHold:
+    """A legal hold that `user`, an owner, may release. That there is one, every member sees."""
+    return _one(
+        LegalHold.objects.select_related("team", "person", "gallery"),
+        team=team_for(user, team, right=Right.MANAGE),
+        pk=pk,
+    )
+
+
 def likeness_for(user: Asker, team: str, pk: int, *, write: bool = False) -> Likeness:
     membership = _member_of_galleries(user, team, write=write)
     return _one(
@@ -347,6 +368,46 @@ def recognition_for(user: Asker, team: str, pk: int) -> Recognition:
         call__team=membership.team_id,
         pk=pk,
     )
+
+
+def finding_for(user: Asker, team: str, call: int, recognition: int, position: int) -> Finding:
+    """One face of one answer, for whoever may read the records: auditors too. Of a photo in a
+    gallery that is closed to `user`, now or when it was recognised, it is not there."""
+    return _finding(user, team, call=call, recognition=recognition, position=position)
+
+
+def finding_by_pk(user: Asker, team: str, pk: int) -> Finding:
+    return _finding(user, team, pk=pk)
+
+
+def _finding(user: Asker, team: str, **lookup: int) -> Finding:
+    found = _one(
+        Finding.objects.select_related(
+            "team",
+            "call__team",
+            "call__space",
+            "call__actor",
+            "call__key",
+            "recognition__photo__gallery",
+            "person__space",
+        ),
+        team=team_for(user, team),
+        **lookup,
+    )
+    if finding_is_closed(found, records_hidden_from(user, found.team)):
+        raise Http404("There is no such page.")
+    return found
+
+
+def records_hidden_from(user: Asker, team: Team) -> frozenset[int]:
+    """The galleries of which the records tell `user` nothing. Auditors read the whole record."""
+    hidden = hidden_from(user, team)
+    return hidden if hidden and Right.GALLERIES in rights_of(user, team) else frozenset()
+
+
+def finding_is_closed(finding: Finding, hidden: Collection[int]) -> bool:
+    photo = finding.recognition.photo
+    return finding.gallery_id in hidden or (photo is not None and photo.gallery_id in hidden)
 
 
 def membership_for(user: Asker, team: str, pk: int) -> Membership:

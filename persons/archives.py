@@ -46,8 +46,11 @@ class _Sink(io.RawIOBase):
         return b"".join(parts)
 
 
-def stream(entries: Iterable[tuple[Entry, Iterable[bytes]]]) -> Iterator[bytes]:
-    """The zip, chunk by chunk. Files are stored as they are: pictures hardly get any smaller.
+def stream(
+    entries: Iterable[tuple[Entry, Iterable[bytes]]], *, deflated: bool = False
+) -> Iterator[bytes]:
+    """The zip, chunk by chunk. Files are stored as they are, since pictures hardly get any smaller,
+    unless they are to be `deflated`.
 
     Formats of large archives (above 4 GB, above 65,535 files) are used where they are needed.
     """
@@ -57,10 +60,12 @@ def stream(entries: Iterable[tuple[Entry, Iterable[bytes]]]) -> Iterator[bytes]:
             info = zipfile.ZipInfo(entry.name, _date(entry.at))
             info.file_size = entry.size
             info.external_attr = 0o644 << 16
+            info.compress_type = zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED
             with archive.open(info, "w") as out:
                 for chunk in chunks:
                     out.write(chunk)
-                    yield sink.take()
+                    if ready := sink.take():
+                        yield ready
     yield sink.take()
 
 

@@ -24,6 +24,8 @@ class Actor:
     text: str = ""
     address: str | None = None
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    reason: str = ""
+    """Why, where a client says so with its call."""
 
     @property
     def name(self) -> str:

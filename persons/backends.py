@@ -13,7 +13,14 @@ from django.db.models import F
 
 from persons.cloud import cloud, is_cloud
 from persons.engine.engine import ALIAS_THRESHOLD, Engine
-from persons.engine.store import NewEmbedding, Snapshot, SpaceMoved, Vectors
+from persons.engine.store import (
+    DIGESTS,
+    LEARNED,
+    NewEmbedding,
+    Snapshot,
+    SpaceMoved,
+    Vectors,
+)
 from persons.engine.weights import Weights
 from persons.models import EngineEmbedding, EngineSpace, Space
 from persons.vision.types import Vision
@@ -73,11 +80,15 @@ class DatabaseStore:
         rows = list(
             EngineEmbedding.objects.filter(space=row)
             .order_by("person_id", "pk")
-            .values_list("person_id", "vector")
+            .values_list("person_id", "vector", "digest")
         )
-        joined = b"".join(bytes(vector) for _, vector in rows)
-        vectors = np.frombuffer(joined, WIRE).astype(np.float32).reshape(-1, DIMENSIONS)
-        return Snapshot(row.version, np.array([i for i, _ in rows], np.int64), vectors)
+        joined = b"".join(bytes(vector) for _, vector, _ in rows)
+        return Snapshot(
+            row.version,
+            np.array([i for i, _, _ in rows], np.int64),
+            np.frombuffer(joined, WIRE).astype(np.float32).reshape(-1, DIMENSIONS),
+            np.array([digest for _, _, digest in rows], DIGESTS),
+        )
 
     @transaction.atomic
     def add(self, space: int, embeddings: Sequence[NewEmbedding], *, capacity: int) -> list[bool]:
@@ -128,7 +139,7 @@ class DatabaseStore:
             return False
         learned = people.filter(learned=True).first()
         if learned is None:
-            learned = self._row(row, person_id, vector, "learned")
+            learned = self._row(row, person_id, vector, LEARNED)
             learned.learned = True
         else:
             old = np.frombuffer(bytes(learned.vector), WIRE)

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from persons import audit, metering, statements
+from persons import audit, ledger, metering, statements
 from persons.audit import Actor
 from persons.chain import records
 from persons.locking import locked
@@ -37,13 +37,26 @@ from persons.vision.errors import (
     VisionUnauthorized,
     VisionUnavailable,
 )
-from persons.vision.types import Answer, Image, ImageResult, ImageStatus, Method, Vision
+from persons.vision.types import (
+    Answer,
+    Details,
+    FaceDetail,
+    FoundPerson,
+    Image,
+    ImageResult,
+    ImageStatus,
+    Method,
+    Vision,
+)
 
 MAX_FACE_COUNT = 32_767
 """What the column holds."""
 
+NOTHING_MORE = FaceDetail()
+
 RESULT = ("status", "error", "result", "face_count")
-END = ("duration_ms", "answer", "outcome", "error", "status", "cost", "salt", "digest")
+SIZE = ("enrolled_people", "enrolled_pictures")
+END = ("duration_ms", "answer", "outcome", "error", "status", "cost", "salt", "digest", *SIZE)
 """The columns that are empty until an answer is there."""
 INTERRUPTED_AT_ONCE = 100
 
@@ -95,6 +108,11 @@ def begin(
         space_version=space_version,
         **_asking(actor, asked_by),
     )
+    if method == Method.RECOGNIZE:
+        call.threshold, call.confirm_threshold = space.threshold, space.confirm_threshold
+        if vision.name != metering.FREE:
+            # Of the embedded recogniser's space its answer tells.
+            call.enrolled_people, call.enrolled_pictures = ledger.size_of(space.pk, space_version)
     call.rows = [_row(position, sent) for position, sent in enumerate(images)]
     statements.insert_call(call, call.rows)
     return call
@@ -119,13 +137,17 @@ def end(
     call.outcome = _outcome(error)
     call.error = str(error) if error else ""
     call.status = 200 if error is None else _status(answer)
+    details = answer.details if answer else None
+    if details is not None:
+        call.enrolled_people, call.enrolled_pictures = details.people, details.pictures
     rows = call.rows if results else []
     for row, result in zip(rows, results, strict=True):
         row.status, row.error, row.result = result.status, result.error, dict(result.raw)
         row.face_count = min(len(result.persons), MAX_FACE_COUNT)
     _judge(call, results)
-    findings: list[Finding] = []
+    findings = _findings(call, results, details) if rows else []
     more = [statements.RECOGNITIONS.update(rows, RESULT)] if rows else []
+    more += statements.insert_findings(call.space_id, findings)
     more.append(statements.ENTRIES.insert([_entry(call, call.rows, findings)]))
     if was_sent(error):
         metering.sent(call, END, more)
@@ -168,13 +190,16 @@ def answered_from_store(
         )
         for row, old in zip(call.rows, stored, strict=True):
             row.status, row.result, row.face_count = old.status, old.result, old.face_count
+        if stored:
+            call.enrolled_people, call.enrolled_pictures = stored[-1].enrolled
+        findings = _found_again(call, stored)
         call.outcome, call.status, call.duration_ms = Outcome.DONE, 200, 0
         call.saved_count, call.image_count = len(call.rows), 0
         call.answer = raw.decode()
-        findings: list[Finding] = []
         run(
             metering.saved(call),
             statements.RECOGNITIONS.update(call.rows, RESULT),
+            *statements.insert_findings(space.pk, findings),
             statements.ENTRIES.insert([_entry(call, call.rows, findings)]),
             statements.CALLS.update([call], [*END, "saved_count", "image_count"]),
         )
@@ -248,7 +273,11 @@ def _entry(call: Call, images: Sequence[Recognition], findings: Sequence[Finding
 
 def _asking(actor: Actor | None, asked_by: Sequence[User | None]) -> dict[str, Any]:
     if actor is not None:
-        return {"actor": actor.user, "actor_text": actor.name[:200]}
+        return {
+            "actor": actor.user,
+            "actor_text": actor.name[:200],
+            "reason": actor.reason[:500],
+        }
     people = {user.pk: user for user in asked_by if user is not None}
     names = ", ".join(sorted(str(user) for user in people.values()))
     only = next(iter(people.values())) if len(people) == 1 else None
@@ -260,11 +289,62 @@ def _row(position: int, sent: Sent) -> Recognition:
         position=position,
         name=sent.image.name[:300],
         photo=sent.photo,
+        gallery_id=sent.photo.gallery_id if sent.photo else None,
         person_id=sent.person_id,
         sha256=sent.digest or digest_of(sent.image),
         width=sent.width,
         height=sent.height,
     )
+
+
+def _findings(call: Call, results: Sequence[ImageResult], details: Details | None) -> list[Finding]:
+    """One for each face of each image."""
+    found = []
+    for row, result in zip(call.rows, results, strict=True):
+        known = details.faces.get(result.name, ()) if details is not None else ()
+        persons = result.persons[:MAX_FACE_COUNT]
+        more = known if len(known) == len(persons) else [NOTHING_MORE] * len(persons)
+        found += [
+            _finding(call, row, position, person, detail)
+            for position, (person, detail) in enumerate(zip(persons, more, strict=True))
+        ]
+    return found
+
+
+def _finding(
+    call: Call, row: Recognition, position: int, person: FoundPerson, detail: FaceDetail
+) -> Finding:
+    return Finding(
+        team_id=call.team_id,
+        call_id=call.pk,
+        recognition_id=row.pk,
+        gallery_id=row.gallery_id,
+        position=position,
+        told_id=person.person_id,
+        similarity=person.similarity,
+        confidence=person.confidence,
+        left=person.box.left,
+        top=person.box.top,
+        right=person.box.right,
+        bottom=person.box.bottom,
+        runner_up=detail.runner_up,
+        runner_up_similarity=detail.runner_up_similarity,
+        matched_sha256=detail.matched,
+    )
+
+
+def _found_again(call: Call, stored: Sequence[Recognition]) -> list[Finding]:
+    """The findings of stored answers, for the images of a call that is answered by them."""
+    known: dict[int, list[Finding]] = {}
+    for one in statements.findings_of(stored):
+        known.setdefault(one.recognition_id, []).append(one)
+    found = []
+    for row, old in zip(call.rows, stored, strict=True):
+        for one in known.get(old.pk, ()):
+            facts = {name: getattr(one, name) for name in statements.FOUND}
+            facts |= {"call_id": call.pk, "recognition_id": row.pk, "gallery_id": row.gallery_id}
+            found.append(Finding(**facts))
+    return found
 
 
 def _judge(call: Call, results: Sequence[ImageResult]) -> None:

@@ -13,15 +13,17 @@ A consent counts for everybody who is merged into one person: they are the same 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Exists, F, Min, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, Min, OuterRef, Q
 from django.utils import timezone
 
 from persons.locking import locked
 from persons.models import Consent, Enrolment, EnrolmentState, Person, Space, SyncState
+from persons.models.spaces import PersonQuerySet
 from persons.settling import roots_of
 from persons.vision.envelope import person_id_of
 from persons.vision.errors import VisionUnavailable
@@ -101,22 +103,49 @@ def still_told(person_ids: Iterable[int]) -> str:
 # --- What Vision still knows ---
 
 
-def unsure(space: Space, enrolments: Q = KNOWN) -> QuerySet[Person]:
+def unsure(space: Space, enrolments: Q = KNOWN) -> PersonQuerySet:
     """People of the space with such enrolments who have given no consent themselves, nor anybody
     who was merged into them: most lack one, the others are for `without` to find."""
-    given = Consent.objects.in_force().filter(
-        Q(person=OuterRef("pk")) | Q(person__merged_into=OuterRef("pk"))
-    )
-    pictures = Enrolment.objects.filter(enrolments, person=OuterRef("pk"))
-    return Person.objects.filter(~Exists(given), Exists(pictures), space=space).order_by("pk")
+    return without_own(Person.objects.filter(space=space), enrolments).order_by("pk")
+
+
+def without_own(people: PersonQuerySet, enrolments: Q | None = None) -> PersonQuerySet:
+    """As `unsure`, of any people; by default of those who are enrolled or wait to be."""
+    wanted = enrolments if enrolments is not None else Q(state__in=EnrolmentState.live())
+    pictures = Enrolment.objects.filter(wanted, person=OuterRef("pk"))
+    return people.filter(~_has_consent(), Exists(pictures))
+
+
+def may_go(space: Space) -> PersonQuerySet:
+    """People of the space of whom a picture waits for a consent that is there, or that nobody asks
+    for any more."""
+    waiting = Enrolment.objects.filter(person=OuterRef("pk"), state=EnrolmentState.WAITING)
+    people = Person.objects.filter(Exists(waiting), space=space).order_by("pk")
+    return people.filter(_has_consent()) if space.require_consent else people
+
+
+def _has_consent() -> Q:
+    """Given by themselves, or by somebody who was merged into them. One after the other, so that
+    each is found by its index."""
+    given = Consent.objects.in_force()
+    merged = given.filter(person__merged_into=OuterRef("pk"))
+    return Q(Exists(given.filter(person=OuterRef("pk")))) | Q(Exists(merged))
+
+
+def lacking_of_several(people: Iterable[Person]) -> list[Person]:
+    """Those of these people, of any spaces, who need a consent and have none."""
+    by_space: dict[Space, list[Person]] = defaultdict(list)
+    for person in people:
+        by_space[person.space].append(person)
+    lack: set[int] = set()
+    for space, some in by_space.items():
+        lack |= lacking(space, [person.pk for person in some])
+    return [person for some in by_space.values() for person in some if person.pk in lack]
 
 
 def count_lacking(space: Space) -> int:
-    """How many enrolled people have no consent, whether or not they need one."""
-    wanted = Q(state__in=EnrolmentState.live())
-    people = list(unsure(space, wanted).values_list("pk", flat=True))
-    chunks = (people[at : at + AT_ONCE] for at in range(0, len(people), AT_ONCE))
-    return sum(len(without(space, chunk)) for chunk in chunks)
+    """How many enrolled people have no consent, whether or not they need one. One query."""
+    return without_own(Person.objects.filter(space=space)).count()
 
 
 def pending(space: Space) -> bool:

@@ -9,13 +9,13 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from persons.access import Asker, Right, hidden_from, rights_of
+from persons.access import Asker, records_hidden_from
 from persons.models import AuditEntry, Call, Face, Gallery, Photo, ShareLink, Team
 
 
 def photos_closed_to(user: Asker, call: Call) -> frozenset[int]:
     """The photos of a call, trashed ones too, that are in galleries closed to `user`."""
-    hidden = _hidden(user, call.team)
+    hidden = records_hidden_from(user, call.team)
     if not hidden:
         return frozenset()
     asked = Photo.everything.filter(recognitions__call=call, gallery__in=hidden)
@@ -28,7 +28,7 @@ def entries_closed_to(user: Asker, team: Team, entries: Sequence[AuditEntry]) ->
     That something was done, by whom and when, everybody may read. What was purged is told to nobody
     to whom any gallery is closed.
     """
-    hidden = _hidden(user, team)
+    hidden = records_hidden_from(user, team)
     if not hidden:
         return set()
     rows: dict[str, tuple[QuerySet[Any], str]] = {
@@ -45,8 +45,3 @@ def entries_closed_to(user: Asker, team: Team, entries: Sequence[AuditEntry]) ->
             readable = set(seen.values_list("pk", flat=True))
             closed |= {pk for pk, target in asked.items() if target not in readable}
     return closed
-
-
-def _hidden(user: Asker, team: Team) -> frozenset[int]:
-    hidden = hidden_from(user, team)
-    return hidden if hidden and Right.GALLERIES in rights_of(user, team) else frozenset()

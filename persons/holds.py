@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet, TextField
+from django.db.models.functions import Cast
 
 from persons.errors import Refused
 from persons.locking import locked
-from persons.models import Face, Gallery, LegalHold, Person, Space, Team
+from persons.models import Face, Gallery, LegalHold, Person, Recognition, Space, Team
 from persons.models.galleries import PhotoQuerySet
 from persons.settling import roots_of
 
@@ -102,6 +103,24 @@ def held_condition(prefix: str = "") -> Q | None:
         photo = OuterRef(f"{prefix}pk" if not prefix else prefix.removesuffix("__"))
         found |= Q(Exists(Face.everything.filter(photo=photo, person__in=people)))
     return found or None
+
+
+def held_recognitions(team: Team | int) -> QuerySet[Recognition] | None:
+    """What Vision was asked about held photos, or answered of held people; None without a hold."""
+    people = Person.objects.filter(pk__in=held_people(team))
+    ids: dict[int, list[int]] = defaultdict(list)
+    for space, person_id in people.values_list("space", "person_id"):
+        ids[space].append(person_id)
+    condition = held_condition("photo__") or Q(pk__in=[])
+    for space, person_ids in ids.items():
+        theirs = Q(person_id__in=person_ids) | Q(findings__told_id__in=person_ids)
+        for person_id in person_ids:
+            theirs |= Q(text__contains=f'"person{person_id}"')
+        condition |= Q(call__space=space) & theirs
+    if not LegalHold.objects.in_force().filter(team=team).exists():
+        return None
+    told = Recognition.objects.filter(call__team=team)
+    return told.alias(text=Cast("result", TextField())).filter(condition).order_by()
 
 
 def _held() -> tuple[set[int], set[int]]:

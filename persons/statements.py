@@ -20,6 +20,7 @@ from persons.models import (
     AuditEntry,
     Call,
     CloudCircuit,
+    Finding,
     KeyDay,
     Meter,
     MonthTotal,
@@ -36,6 +37,7 @@ KEYS, TEAMS, SPACES = Table(ApiKey), Table(Team), Table(Space)
 CALLS, RECOGNITIONS, ENTRIES = Table(Call), Table(Recognition), Table(AuditEntry)
 DAYS, TOTALS, METERS = Table(KeyDay), Table(MonthTotal), Table(Meter)
 CIRCUITS, PEOPLE = Table(CloudCircuit), Table(Person)
+FINDINGS = Table(Finding)
 
 # --- Who asks ------------------------------------------------------------------------------------
 
@@ -134,19 +136,75 @@ def _inserted(call: Call, images: Sequence[Recognition], pks: Sequence[int]) -> 
         made._state.adding, made._state.db = False, database().alias
 
 
+FOUND = (
+    "team_id",
+    "call_id",
+    "recognition_id",
+    "gallery_id",
+    "position",
+    "told_id",
+    "similarity",
+    "confidence",
+    "left",
+    "top",
+    "right",
+    "bottom",
+    "runner_up",
+    "runner_up_similarity",
+    "matched_sha256",
+)
+FINDING_COLUMNS = ", ".join(f'"{name}"' for name in (*FOUND, "person_id"))
+FINDING = (
+    f"({places(FOUND)}, "
+    f"(SELECT p.id FROM {PEOPLE.name} p WHERE p.space_id = %s AND p.person_id = %s))"
+)
+FINDINGS_AT_ONCE = 1000
+"""SQLite takes 32,766 values in one statement."""
+
+
+def insert_findings(space_pk: int | None, found: Sequence[Finding]) -> list[Statement]:
+    """Faces of answers, each with the person of its `told_id` where the ledger has them."""
+    statements: list[Statement] = []
+    for start in range(0, len(found), FINDINGS_AT_ONCE):
+        some = found[start : start + FINDINGS_AT_ONCE]
+        sql = f"INSERT INTO {FINDINGS.name} ({FINDING_COLUMNS}) VALUES "
+        values: list[Any] = []
+        for one in some:
+            values += [getattr(one, name) for name in FOUND]
+            values += [space_pk, one.told_id]
+        statements.append((sql + ", ".join([FINDING] * len(some)), values))
+    return statements
+
+
+def findings_of(recognitions: Sequence[Recognition]) -> list[Finding]:
+    """In the order of each one's faces."""
+    sql = (
+        f"SELECT {FINDINGS.columns('f')} FROM {FINDINGS.name} f "
+        f"WHERE f.recognition_id IN ({places(recognitions)}) ORDER BY f.position"
+    )
+    return [FINDINGS.load(row) for row in rows((sql, [one.pk for one in recognitions]))]
+
+
 def stored_results(
     space: Space, question: str, digests: Sequence[str], since: datetime
 ) -> list[Recognition]:
-    """Of these pictures in answer to `question`, oldest first."""
+    """Of these pictures in answer to `question`, oldest first; each with what its call knew of the
+    space's size, as `enrolled`."""
     sql = (
-        f"SELECT {RECOGNITIONS.columns('r')} FROM {RECOGNITIONS.name} r "
+        f"SELECT c.enrolled_people, c.enrolled_pictures, {RECOGNITIONS.columns('r')} "
+        f"FROM {RECOGNITIONS.name} r "
         f"JOIN {CALLS.name} c ON c.id = r.call_id WHERE r.status = {int(ImageStatus.DONE)} "
         f"AND r.sha256 <> '' AND r.sha256 IN ({places(digests)}) AND c.question = %s "
         "AND c.space_id = %s AND c.started_at >= %s ORDER BY r.id"
     )
     moment = database().ops.adapt_datetimefield_value(since)
     found = rows((sql, [*digests, question, space.pk, moment]))
-    return [RECOGNITIONS.load(row) for row in found]
+    results = []
+    for people, pictures, *row in found:
+        result = RECOGNITIONS.load(row)
+        result.enrolled = people, pictures
+        results.append(result)
+    return results
 
 
 def known_people(space: Space, person_ids: Collection[int]) -> set[int]:

@@ -77,6 +77,13 @@ def purge_trash() -> None:
 
 
 @shared_task
+def keep_rules(run_pk: int) -> None:
+    """One turn of what a team keeps no longer; the next one queues behind other work."""
+    if pipeline.keep_rules(run_pk):
+        keep_rules.delay(run_pk)
+
+
+@shared_task
 def sweep() -> None:
     """Ring again for what was left behind: a lost message, a dead worker, an old error."""
     left = pipeline.sweep()
@@ -92,6 +99,8 @@ def sweep() -> None:
         erase_person.delay(erasure_pk)
     for grouping_pk in left.groupings:
         group_faces.delay(grouping_pk)
+    for run_pk in left.retention:
+        keep_rules.delay(run_pk)
     if left.has_spent_trash:
         purge_trash.delay()
 

@@ -150,6 +150,8 @@ def data_folder() -> Iterator[Path]:
     if backends := sys.modules.get("persons.backends"):
         # Ids come again after a rollback, so an index of the last test would answer for this one.
         backends._engine.cache_clear()
+    if ledger := sys.modules.get("persons.ledger"):
+        ledger.size_of.cache_clear()
 
 
 def _forget_redis_keys() -> None:

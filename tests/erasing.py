@@ -14,7 +14,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from dashboard.pages.media import box_of, crop_key, make_crops
+from dashboard.pages.media import box_of, make_crops
 from persons import pipeline
 from persons.actions.consent import Given, record_consent
 from persons.actions.faces import (
@@ -251,5 +251,5 @@ def _traces(people: list[Person], texts: list[str], but: Collection[str] = ()) -
 
 
 def _crops(face: Face) -> list[str]:
-    key = crop_key(face.photo, box_of(face))
+    key = face.photo.crop_key(box_of(face))
     return [key] if default_storage.exists(key) else []

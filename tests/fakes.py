@@ -227,8 +227,8 @@ def by(user: User | None) -> Actor:
 
 
 def entries(team: Team, action: str = "") -> list[AuditEntry]:
-    """The team's audit entries, oldest first."""
-    of_team = AuditEntry.objects.filter(team=team).order_by("pk")
+    """The team's audit entries but those of calls, oldest first."""
+    of_team = AuditEntry.objects.filter(team=team).exclude(target_type="call").order_by("pk")
     return list(of_team.filter(action=action) if action else of_team)
 
 

@@ -30,6 +30,7 @@ from persons.models import (
     Enrolment,
     EnrolmentState,
     Face,
+    Finding,
     Gallery,
     GalleryMember,
     Grouping,
@@ -226,6 +227,11 @@ PAGES: dict[str, Entry] = {
     "t/<slug:team>/history/": reads(RECORDS),
     "t/<slug:team>/history/<int:pk>/": reads(RECORDS),
     "t/<slug:team>/history/<int:pk>/answer": reads(RECORDS),
+    "t/<slug:team>/history/<int:call>/evidence/<int:recognition>/<int:position>/": reads(RECORDS),
+    "t/<slug:team>/faces/<int:pk>/evidence": reads(SEE),
+    # Without the pass that its card hands out.
+    "t/<slug:team>/media/evidence/<int:pk>/<str:what>": reads(NOWHERE | {"anonymous": LOGIN}),
+    "t/<slug:team>/reason/": writes(RECORDS, purpose="export", target="history", words="case 12"),
     "t/<slug:team>/audit/": reads(RECORDS),
     "t/<slug:team>/keys/": reads(RECORDS),
     "t/<slug:team>/keys/make": writes(MANAGE),
@@ -294,6 +300,7 @@ KINDS = {
     "groups": "grouping",
     "enrolment": "enrolment",
     "enrolments": "enrolment",
+    "evidence": "finding",
     "history": "call",
     "calls": "call",
     "members": "membership",
@@ -375,6 +382,21 @@ def world(team: Team, alice: User, bob: User, vera: User, audrey: User, charlie:
     recognition = Recognition.objects.create(
         call=call, position=0, name="asked", image="probes/one", sha256="0" * 64
     )
+    finding = Finding.objects.create(team=team, call=call, recognition=recognition, position=0)
+    seen = Recognition.objects.create(
+        call=call, position=1, name="seen", photo=photo, width=64, height=48
+    )
+    Face.objects.filter(pk=face.pk).update(recognition=seen)
+    Finding.objects.create(
+        team=team,
+        call=call,
+        recognition=seen,
+        position=0,
+        left=face.left,
+        top=face.top,
+        right=face.right,
+        bottom=face.bottom,
+    )
     snapshot = SpaceJob.objects.create(
         team=team,
         space=gallery.space,
@@ -425,6 +447,8 @@ def world(team: Team, alice: User, bob: User, vera: User, audrey: User, charlie:
         "invitation": invitation.pk,
         "key": key.pk,
         "recognition": recognition.pk,
+        "position": 0,
+        "finding": finding.pk,
         "job": restore.pk,
         "snapshot": snapshot.pk,
         "number": gallery.space.number,
@@ -440,7 +464,7 @@ def store_pictures() -> None:
     """What the views of pictures send."""
     photo, enrolment = Photo.objects.get(), Enrolment.objects.get()
     trashed = Photo.everything.exclude(trashed_at=None).get()
-    recognition = Recognition.objects.get()
+    recognition = Recognition.objects.earliest("pk")
     for key in (
         photo.key("thumb"),
         trashed.key("thumb"),

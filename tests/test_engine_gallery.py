@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from persons.engine.gallery import Gallery, Index, Match, assign
+from persons.engine.gallery import Gallery, Index, Match, Outcome, assign
 from persons.engine.memory import MemoryStore
-from persons.engine.store import NewEmbedding, Snapshot, Vectors
+from persons.engine.store import DIGESTS, LEARNED, NewEmbedding, Snapshot, Vectors
 
 
 def units(count: int, seed: int = 0) -> Vectors:
@@ -15,7 +18,13 @@ def units(count: int, seed: int = 0) -> Vectors:
 
 def index_of(*rows: tuple[int, Vectors]) -> Index:
     ids = np.array([person_id for person_id, _ in rows], np.int64)
-    return Index(Snapshot(1, ids, np.array([vector for _, vector in rows], np.float32)))
+    return index_with(ids, np.array([vector for _, vector in rows], np.float32))
+
+
+def index_with(ids: NDArray[np.int64], vectors: Vectors, digests: Sequence[str] = ()) -> Index:
+    """Its rows' digests are "row0", "row1" and so on, if no others are given."""
+    names = digests or [f"row{row}" for row in range(len(ids))]
+    return Index(Snapshot(1, ids, vectors, np.array(names, DIGESTS)))
 
 
 def near(vector: Vectors, cosine: float, seed: int = 99) -> Vectors:
@@ -30,7 +39,7 @@ def near(vector: Vectors, cosine: float, seed: int = 99) -> Vectors:
 def test_searching_finds_what_comparing_one_by_one_finds(people: int) -> None:
     ids = np.sort(np.random.default_rng(1).integers(1, people + 1, 300))
     vectors, queries = units(300), units(40, seed=5)
-    found = Index(Snapshot(1, ids, vectors)).search(queries, limit=3)
+    found = index_with(ids, vectors).search(queries, limit=3)
     for query, matches in zip(queries, found, strict=True):
         best: dict[int, float] = {}
         for person_id, vector in zip(ids.tolist(), vectors, strict=True):
@@ -43,10 +52,11 @@ def test_searching_finds_what_comparing_one_by_one_finds(people: int) -> None:
 
 
 def test_an_empty_space_matches_nobody() -> None:
-    empty = Index(Snapshot(0, np.empty(0, np.int64), np.empty((0, 128), np.float32)))
+    empty = index_with(np.empty(0, np.int64), np.empty((0, 128), np.float32))
     assert empty.search(units(2), 5) == [[], []]
     assert empty.aliases(1, 0.5) == ()
-    assert assign(empty, list(units(2)), threshold=0.4) == [(None, 0.0), (None, 0.0)]
+    assert assign(empty, list(units(2)), threshold=0.4) == [Outcome(None, 0.0), Outcome(None, 0.0)]
+    assert (empty.picture(1, units(1)[0]), empty.pictures) == ("", 0)
 
 
 def test_of_equal_people_the_lower_id_comes_first() -> None:
@@ -60,43 +70,72 @@ def test_nobody_is_twice_in_one_picture() -> None:
     face = units(1)[0]
     better, worse = near(face, 0.9), near(face, 0.7)
     outcomes = assign(index_of((1, face)), [worse, better], threshold=0.4)
-    assert outcomes[0][0] is None
-    match, similarity = outcomes[1]
-    assert match == Match(1, similarity)
-    assert similarity == pytest.approx(0.9, abs=1e-4)
+    assert outcomes[0].match is None
+    assert outcomes[1].match == Match(1, outcomes[1].similarity)
+    assert outcomes[1].similarity == pytest.approx(0.9, abs=1e-4)
 
 
 def test_a_face_that_loses_its_person_takes_its_next() -> None:
     face = units(1)[0]
     people = index_of((1, face), (2, near(face, 0.8, seed=4)))
     first, second = assign(people, [face, face], threshold=0.4)
-    assert first[0] == Match(1, 1.0)
-    assert second[0] is not None
-    assert second[0].person_id == 2
-    assert second[1] == pytest.approx(0.8, abs=1e-4)
+    assert first.match == Match(1, 1.0)
+    assert second.match is not None
+    assert second.match.person_id == 2
+    assert second.similarity == pytest.approx(0.8, abs=1e-4)
+    assert second.runner_up == Match(1, 1.0)
 
 
 def test_the_nearest_neighbour_search_takes_no_next() -> None:
     face = units(1)[0]
     people = index_of((1, face), (2, near(face, 0.8, seed=4)))
     first, second = assign(people, [face, face], threshold=0.4, nearest_only=True)
-    assert first[0] == Match(1, 1.0)
-    assert second == (None, 0.0)
+    assert first.match == Match(1, 1.0)
+    assert (second.match, second.similarity) == (None, 0.0)
 
 
 def test_a_face_below_the_threshold_is_nobody_but_tells_its_similarity() -> None:
     face = units(1)[0]
-    ((match, similarity),) = assign(index_of((1, near(face, 0.39))), [face], threshold=0.4)
-    assert match is None
-    assert similarity == pytest.approx(0.39, abs=1e-4)
-    ((match, _),) = assign(index_of((1, near(face, 0.41))), [face], threshold=0.4)
-    assert match is not None
+    (below,) = assign(index_of((1, near(face, 0.39))), [face], threshold=0.4)
+    assert below.match is None
+    assert below.similarity == pytest.approx(0.39, abs=1e-4)
+    assert below.runner_up == Match(1, below.similarity)
+    (above,) = assign(index_of((1, near(face, 0.41))), [face], threshold=0.4)
+    assert above.match is not None
+    assert above.runner_up is None
 
 
 def test_people_already_in_the_picture_are_passed_over() -> None:
     face = units(1)[0]
-    ((match, similarity),) = assign(index_of((1, face)), [face], threshold=0.4, taken=[1])
-    assert (match, similarity) == (None, 0.0)
+    (outcome,) = assign(index_of((1, face)), [face], threshold=0.4, taken=[1])
+    assert (outcome.match, outcome.similarity) == (None, 0.0)
+
+
+def test_the_runner_up_is_the_nearest_other_person_and_not_another_picture_of_the_match() -> None:
+    face = units(1)[0]
+    people = index_of(
+        (1, near(face, 0.3, seed=1)), (4, face), (4, near(face, 0.95, seed=2)), (7, near(face, 0.6))
+    )
+    (outcome,) = assign(people, [face], threshold=0.4)
+    assert outcome.match == Match(4, 1.0)
+    assert outcome.runner_up is not None
+    assert outcome.runner_up.person_id == 7
+    assert outcome.runner_up.similarity == pytest.approx(0.6, abs=1e-4)
+
+
+def test_the_picture_that_matched_is_the_nearest_of_the_persons_own() -> None:
+    face = units(1)[0]
+    people = index_of((1, face), (4, near(face, 0.5, seed=1)), (4, near(face, 0.9)), (7, face))
+    assert people.picture(4, face) == "row2"
+    assert people.picture(5, face) == ""
+
+
+def test_what_was_learned_is_no_picture() -> None:
+    face = units(1)[0]
+    vectors = np.array([near(face, 0.5), face], np.float32)
+    people = index_with(np.array([1, 1]), vectors, ["a", LEARNED])
+    assert people.picture(1, face) == LEARNED
+    assert people.pictures == 1
 
 
 def test_aliases_are_the_others_within_the_threshold_nearest_first() -> None:
@@ -116,7 +155,7 @@ def test_aliases_are_the_others_within_the_threshold_nearest_first() -> None:
 
 def test_an_index_grown_by_one_person_is_like_one_read_anew() -> None:
     rows = units(4)
-    grown = index_of((1, rows[0]), (3, rows[1]), (3, rows[2])).with_person(2, 2, rows[3])
+    grown = index_of((1, rows[0]), (3, rows[1]), (3, rows[2])).with_person(2, 2, rows[3], "row3")
     anew = index_of((1, rows[0]), (2, rows[3]), (3, rows[1]), (3, rows[2]))
     assert grown.version == 2
     assert np.array_equal(grown.person_ids, anew.person_ids)

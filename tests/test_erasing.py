@@ -613,7 +613,7 @@ def test_the_certificate_is_signed_names_nobody_and_ends(
     pipeline.sweep()
     erasure.refresh_from_db()
     assert (erasure.certificate, erasure.signature) == ({}, "")
-    assert entries(team, "erasure.expire")
+    assert entries(team, "certificate.expire")
 
 
 # --- Cut off ---

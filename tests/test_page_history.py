@@ -256,7 +256,7 @@ def test_a_call_asks_the_same_number_of_queries_for_any_number_of_images(
         client.get(call_url(call))
 
 
-CALL_QUERIES = 8
+CALL_QUERIES = 9
 """Session, user, membership twice, closed galleries, call, its counts, recognitions, people; and
 the frame's two."""
 

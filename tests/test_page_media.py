@@ -14,7 +14,7 @@ from django.urls import reverse
 from PIL import Image
 from pytest_django import Settings
 
-from dashboard.pages.media import box_of, crop_key
+from dashboard.pages.media import box_of
 from persons import images, pipeline
 from persons.models import Enrolment, Face, Gallery, Photo, PhotoState, Team, User
 from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory
@@ -278,7 +278,7 @@ def test_a_box_outside_its_photo_has_a_placeholder(
 def test_crops_lie_in_their_photo_s_own_folder(photo: Photo, face: Face) -> None:
     """So that whoever erases a photo finds them."""
     folder = f"crops/{photo.gallery.team_id}/{photo.sha256[:2]}/{photo.sha256}/"
-    assert crop_key(photo, box_of(face)).startswith(folder)
+    assert photo.crop_key(box_of(face)).startswith(folder)
 
 
 def test_the_very_bytes_of_an_enrolment_are_shown(

@@ -46,6 +46,7 @@ from persons.access import Right, gallery_for, hidden_from, rights_in
 from persons.actions.naming import with_label
 from persons.actions.photos import photos_to_ask_again
 from persons.cloud import is_cloud
+from persons.holds import hold_on_gallery
 from persons.models import Gallery, Person, Photo, User
 
 MOST_POLLED = 100
@@ -77,6 +78,7 @@ def gallery(request: PageRequest, team: str, slug: str) -> HttpResponse:
         return fragment(request, "galleries/_sheet.html", context)
     can_edit = Right.EDIT in rights_in(request.user, found)
     context |= {
+        "hold": hold_on_gallery(found),
         "can_edit": can_edit,
         "max_bytes": settings.UPLOAD_MAX_BYTES,
         "tabs": tabs_of(asked.query, {}),

@@ -34,6 +34,7 @@ from persons.models import (
     ApiKey,
     Call,
     Enrolment,
+    Finding,
     Person,
     Photo,
     Recognition,
@@ -69,6 +70,8 @@ class FoundFace:
     confidence: float | None
     box: tuple[int, int, int, int] | None
     """Left, top, width, height."""
+    evidence: int | None = None
+    """Its position, where there is evidence of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +140,16 @@ def call(request: PageRequest, team: str, pk: int) -> HttpResponse:
     page = page_by_keys(recognitions, request, IMAGES_PAGE, ("position", "pk"))
     people = _people(found, page.rows) if may_see else {}
     enrolled = _enrolled(request.user, found, page.rows) if may_see else {}
+    findings = set(
+        Finding.objects.filter(recognition__in=page.rows).values_list("recognition", "position")
+    )
     is_long = len(found.answer) > SHOWN_ANSWER
     context = {
         "team": found.team,
         "call": found,
         "may_see": may_see,
         "page": page,
-        "images": [_image_row(one, people, enrolled, closed) for one in page.rows],
+        "images": [_image_row(one, people, enrolled, closed, findings) for one in page.rows],
         "image_count": counts["images"],
         "face_count": counts["faces"],
         "asked": pretty(json.dumps(found.meta)),
@@ -224,6 +230,7 @@ def _image_row(
     people: Mapping[int, Person],
     enrolled: Mapping[str, int],
     closed: Collection[int],
+    findings: Collection[tuple[int, int]],
 ) -> ImageRow:
     photo = recognition.photo
     is_closed = recognition.photo_id in closed
@@ -235,7 +242,12 @@ def _image_row(
         enrolment=enrolled.get(recognition.sha256),
         photo=photo if photo and not photo.trashed_at and not is_closed else None,
         is_closed=is_closed,
-        faces=[] if is_closed else [_face(raw, people) for raw in _raw_faces(recognition)],
+        faces=[]
+        if is_closed
+        else [
+            _face(raw, people, position if (recognition.pk, position) in findings else None)
+            for position, raw in enumerate(_raw_faces(recognition))
+        ],
     )
 
 
@@ -257,7 +269,7 @@ def _raw_faces(recognition: Recognition) -> list[Mapping[str, Any]]:
     return [face for face in raw if isinstance(face, dict)] if isinstance(raw, list) else []
 
 
-def _face(raw: Mapping[str, Any], people: Mapping[int, Person]) -> FoundFace:
+def _face(raw: Mapping[str, Any], people: Mapping[int, Person], evidence: int | None) -> FoundFace:
     tag = str(raw.get("tag") or "undefined")
     person_id = person_id_of(tag)
     return FoundFace(
@@ -266,6 +278,7 @@ def _face(raw: Mapping[str, Any], people: Mapping[int, Person]) -> FoundFace:
         similarity=_number(raw.get("similarity")),
         confidence=_number(raw.get("confidence")),
         box=_box(raw.get("coord", raw.get("coordinate"))),
+        evidence=evidence,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from threading import Lock
 from urllib.parse import quote
@@ -104,7 +104,9 @@ def face(request: PageRequest, team: str, pk: int) -> HttpResponseBase:
     found = face_for(request.user, team, pk)
     if found.decision == Decision.ERASED:
         return _placeholder()
-    key = crop_key(found.photo, box_of(found))
+    if found.is_forgotten:
+        return _forgotten(found)
+    key = found.photo.crop_key(box_of(found))
     if not default_storage.exists(key):
         make_crops(found.photo)
     asked = request.GET.get("box") == f"{found.left}.{found.top}.{found.right}.{found.bottom}"
@@ -140,12 +142,12 @@ def recognition(request: PageRequest, team: str, pk: int) -> HttpResponseBase:
     found = recognition_for(request.user, team, pk)
     if not found.image:
         raise Http404("This picture was not kept.")
-    kind = _kind_of(found.image)
+    kind = kind_of(found.image)
     name = f"asked-{pk}.{kind.partition('/')[2]}"
     return send_file(request, found.image, found.sha256, kind, name=name, cache=ASKED_AGAIN)
 
 
-def _kind_of(key: str) -> str:
+def kind_of(key: str) -> str:
     """By its first bytes: a client may call its picture what it likes."""
     try:
         with stored(key) as file:
@@ -161,39 +163,43 @@ def box_of(face: Face) -> Box:
     return Box(face.left, face.top, face.right, face.bottom)
 
 
-def crop_key(photo: Photo, box: Box) -> str:
-    """By content and box: a face that moves gets another picture under another name."""
-    text = f"{photo.sha256}:{photo.width}x{photo.height}"
-    text += f":{box.left},{box.top},{box.right},{box.bottom}"
-    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
-    folder = f"crops/{photo.gallery.team_id}/{photo.sha256[:2]}/{photo.sha256}"
-    return f"{folder}/{digest}.webp"
-
-
 def make_crops(photo: Photo) -> None:
     """Cut all faces of a photo that are not there yet, out of its "large" rendition, in one go."""
     with _LOCKS[photo.pk % len(_LOCKS)]:
-        faces = [*photo.faces.filter(missing=False), *photo.faces.filter(missing=True)]
-        boxes = [box_of(face) for face in faces]
-        shown = [box_of(face) for face in faces if face.decision != Decision.ERASED]
-        wanted = [box for box in shown if not default_storage.exists(crop_key(photo, box))]
-        if not wanted:
-            return
+        faces = list(photo.faces.select_related("person").order_by("missing", "left", "top", "pk"))
+        shown = [face for face in faces if face.decision != Decision.ERASED]
+        boxes = [box_of(face) for face in shown if not face.is_forgotten]
+        wanted = [box for box in boxes if not default_storage.exists(photo.crop_key(box))]
+        for box, data in _cut(photo, wanted, [box_of(face) for face in faces]):
+            default_storage.save(photo.crop_key(box), ContentFile(data))
+
+
+def _cut(photo: Photo, wanted: Sequence[Box], boxes: Sequence[Box]) -> Iterator[tuple[Box, bytes]]:
+    """The crops of the `wanted` ones of a photo's `boxes`."""
+    if not wanted:
+        return
+    try:
+        with stored(photo.key("large")) as file, Image.open(io.BytesIO(file.read())) as large:
+            picture = large.convert("RGB")
+    except FileNotFoundError:
+        return
+    scaled = {box: images.map_box(box, (photo.width, photo.height), picture.size) for box in boxes}
+    for box in wanted:
+        others = [scaled[other] for other in boxes if other != box]
         try:
-            with stored(photo.key("large")) as file, Image.open(io.BytesIO(file.read())) as large:
-                picture = large.convert("RGB")
-        except FileNotFoundError:
-            return
-        scaled = {
-            box: images.map_box(box, (photo.width, photo.height), picture.size) for box in boxes
-        }
-        for box in wanted:
-            others = [scaled[other] for other in boxes if other != box]
-            try:
-                data = images.crop_face(picture, scaled[box], others)
-            except ValueError:
-                continue
-            default_storage.save(crop_key(photo, box), ContentFile(data))
+            yield box, images.crop_face(picture, scaled[box], others)
+        except ValueError:
+            continue
+
+
+def _forgotten(face: Face) -> HttpResponse:
+    """A face whose looks are not kept any more is cut out of its photo for whoever looks at it, and
+    stored nowhere."""
+    others = [box_of(other) for other in face.photo.faces.all()]
+    for _, data in _cut(face.photo, [box_of(face)], others):
+        headers = {"Cache-Control": "no-store", "Content-Security-Policy": PICTURE_POLICY}
+        return HttpResponse(data, content_type="image/webp", headers=headers)
+    raise Http404("This picture is gone.")
 
 
 def send_file(

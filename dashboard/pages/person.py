@@ -19,6 +19,7 @@ from dashboard.middleware import PageRequest
 from dashboard.pages import enrolments, person_faces
 from dashboard.pages.cards import KEPT_SECONDS, MANY, cards_of
 from dashboard.pages.person_changes import likenesses_of, page_of_changes
+from dashboard.pages.person_rights import rights_context
 from dashboard.pages.shared import (
     actor_of,
     fragment,
@@ -91,7 +92,7 @@ def person_page(request: PageRequest, found: Person, **more: Any) -> HttpRespons
         context["page"] = replace(context["page"], older=None, newer=None)
     if part == "person-view":
         return fragment(request, "people/_view.html", context)
-    context |= likenesses_of(found, hidden)
+    context |= likenesses_of(found, hidden) | rights_context(request, found)
     return render(request, "people/person.html", context, status=422 if more else 200)
 
 
@@ -160,6 +161,8 @@ def sync_of(found: Person, counts: dict[str, int]) -> Sync:
         return Sync("failed", text, found.sync_error)
     if found.sync_error:
         return Sync("failed", "Vision refused the last change", found.sync_error)
+    if counts[EnrolmentState.WAITING]:
+        return Sync("waiting", "Not enrolled: waits for a consent")
     if counts[EnrolmentState.DONE]:
         return Sync("idle", "In step with Vision")
     return Sync("empty", "Vision has no picture of them")

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_GET
 from dashboard.middleware import PageRequest
 from dashboard.pages.shared import actor_of, fragment, go_back, signed_in
 from dashboard.pages.space_jobs import frame_of
+from persons import consent
 from persons.access import space_for
 from persons.actions.spaces import Policy, change_policy
 from persons.errors import Refused
@@ -47,6 +48,7 @@ class PolicyForm(SpaceForm):
             "update_embedding",
             "searcher",
             "show_attributes",
+            "require_consent",
         ]
 
     def clean(self) -> dict[str, Any]:
@@ -55,6 +57,12 @@ class PolicyForm(SpaceForm):
         if suggest is not None and confirm is not None and confirm < suggest:
             self.add_error(
                 "confirm_threshold", "At least as high as the bar from which a match is suggested."
+            )
+        if chosen.get("create_new") and chosen.get("require_consent"):
+            self.add_error(
+                "require_consent",
+                "It can't be required while new people are made of unknown faces: nobody has asked "
+                "them. Turn one of the two off.",
             )
         return chosen
 
@@ -96,6 +104,12 @@ def settings_of(space: Space) -> list[Setting]:
             "shown where Vision tells them" if space.show_attributes else "not shown",
             careful=space.show_attributes,
         ),
+        Setting(
+            "Consent",
+            "required: without one nobody is enrolled or recognised"
+            if space.require_consent
+            else "not required",
+        ),
     ]
 
 
@@ -110,6 +124,8 @@ def summary_of(space: Space) -> list[str]:
         found.append("second model")
     if space.show_attributes:
         found.append("shows attributes")
+    if space.require_consent:
+        found.append("requires consent")
     return found
 
 
@@ -213,6 +229,7 @@ def policy_page(
         "view": "policy",
         "form": form,
         "settings": settings_of(found),
+        "without_consent": consent.count_lacking(found),
         "default_threshold": Space._meta.get_field("threshold").default,
         "default_confirm": Space._meta.get_field("confirm_threshold").default,
         "searchers": [

@@ -48,6 +48,19 @@ def line_of(seal: AuditSeal, team: str) -> str:
     return json.dumps(said, sort_keys=True, separators=(",", ":"))
 
 
+def seal_of(chain: AuditChain) -> AuditSeal:
+    """What the head's signature says, as a seal that is not stored."""
+    assert chain.sealed_at is not None
+    return AuditSeal(
+        team_id=chain.team_id,
+        sequence=chain.sequence,
+        hash=chain.hash,
+        at=chain.sealed_at,
+        key=chain.key,
+        signature=chain.signature,
+    )
+
+
 def sign_head(chain: AuditChain, team: str) -> None:
     """Sets the signature of the head, whose other columns are set."""
     assert chain.sealed_at is not None

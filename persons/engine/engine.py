@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -17,7 +17,7 @@ import cv2
 from ..vision import envelope, limits
 from ..vision import meta as wire
 from ..vision.errors import VisionTemporary
-from ..vision.types import Answer, Image, ImageStatus, Method
+from ..vision.types import Answer, Details, FaceDetail, Image, ImageStatus, Method
 from .faces import Face, face_reader
 from .gallery import Gallery, Index, assign
 from .picture import BadPicture
@@ -48,6 +48,7 @@ class _Named:
     person_id: int | None
     similarity: float
     matched: bool
+    detail: FaceDetail = field(default_factory=FaceDetail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,24 +119,26 @@ class Engine:
         Store raises goes through. What was written before stays, and is found when asked again.
         """
         try:
-            body = self._answer(wire.parse(method, meta), images)
+            body, details = self._answer(wire.parse(method, meta), images)
         except wire.BadMeta as error:
             return Answer(envelope.failure(400, str(error)))
         except cv2.error as error:
             raise VisionTemporary(f"the recogniser failed: {error}") from error
-        return Answer(envelope.success(body))
+        return Answer(envelope.success(body), details=details)
 
-    def _answer(self, request: wire.Request, images: Sequence[Image]) -> dict[str, Any]:
+    def _answer(
+        self, request: wire.Request, images: Sequence[Image]
+    ) -> tuple[dict[str, Any], Details | None]:
         match request:
             case wire.SetRequest():
-                return self._set(request, wire.pick_images(request.names, images))
+                return self._set(request, wire.pick_images(request.names, images)), None
             case wire.RecognizeRequest():
                 return self._recognize(request, wire.pick_images(request.names, images))
             case wire.DeleteRequest():
-                return self._delete(request)
+                return self._delete(request), None
             case wire.TruncateRequest():
                 self._store.clear(request.space)
-                return {}
+                return {}, None
 
     def _set(self, request: wire.SetRequest, images: Sequence[Image]) -> dict[str, Any]:
         """Adds to what the person has; the same bytes for the same person again change nothing."""
@@ -168,7 +171,9 @@ class Engine:
         self._store.remove(request.space, [image.person_id for image in request.images])
         return {"objects": [envelope.done(name) for name in request.names]}
 
-    def _recognize(self, request: wire.RecognizeRequest, images: Sequence[Image]) -> dict[str, Any]:
+    def _recognize(
+        self, request: wire.RecognizeRequest, images: Sequence[Image]
+    ) -> tuple[dict[str, Any], Details]:
         """Names the faces image by image, so that a person created for one is found in the next.
 
         Searcher 0 weighs all people: a face whose best person is somebody else in the picture takes
@@ -190,13 +195,19 @@ class Engine:
         after = self._gallery.index(request.space)
         found = sorted({n.person_id for n in named if n.person_id is not None})
         aliases = self._aliases(after, found)
-        return {
+        body = {
             "objects": [_object(outcome, aliases) for outcome in outcomes],
             "aliases_changed": any(
                 aliases[person_id] != old
                 for person_id, old in self._aliases(before, sorted(written)).items()
             ),
         }
+        details = Details(
+            {outcome.name: [one.detail for one in outcome.named] for outcome in outcomes},
+            people=len(before.person_ids),
+            pictures=before.pictures,
+        )
+        return body, details
 
     def _recognize_one(self, request: wire.RecognizeRequest, image: Image) -> _Outcome:
         try:
@@ -233,7 +244,7 @@ class Engine:
     ) -> list[_Named]:
         """All faces of one picture; those in `created` keep the person that was made of them."""
         others = [i for i in range(len(faces)) if i not in created]
-        matches = assign(
+        outcomes = assign(
             index,
             [faces[i].vector for i in others],
             threshold=self._threshold,
@@ -241,9 +252,15 @@ class Engine:
             taken=created.values(),
         )
         named = {i: _Named(faces[i], person_id, 1.0, False) for i, person_id in created.items()}
-        for i, (match, similarity) in zip(others, matches, strict=True):
+        for i, outcome in zip(others, outcomes, strict=True):
+            match, second = outcome.match, outcome.runner_up
             person_id = match.person_id if match else None
-            named[i] = _Named(faces[i], person_id, similarity, match is not None)
+            detail = FaceDetail(
+                index.picture(match.person_id, faces[i].vector) if match else "",
+                second.person_id if second else None,
+                _told(second.similarity) if second else None,
+            )
+            named[i] = _Named(faces[i], person_id, outcome.similarity, match is not None, detail)
         return [named[i] for i in range(len(faces))]
 
     def _aliases(self, index: Index, person_ids: Iterable[int]) -> dict[int, tuple[int, ...]]:
@@ -271,13 +288,18 @@ def _person(named: _Named, aliases: Sequence[int]) -> dict[str, Any]:
         "coord": [face.box.left, face.box.top, face.box.right, face.box.bottom],
         "confidence": round(face.score, 5),
         "awesomeness": round(face.awesomeness, 4),
-        "similarity": round(min(max(named.similarity, 0.0), 1.0), 4),
+        "similarity": _told(named.similarity),
         "frontality": round(face.frontality, 4),
         "visibility": round(face.visibility, 4),
     }
     if aliases:
         person["aliases"] = [envelope.tag_of(person_id) for person_id in aliases]
     return person
+
+
+def _told(cosine: float) -> float:
+    """As the wire tells a similarity."""
+    return round(min(max(cosine, 0.0), 1.0), 4)
 
 
 def _digest(image: Image) -> str:

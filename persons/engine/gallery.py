@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .store import Snapshot, Store, Vectors
+from .store import LEARNED, Snapshot, Store, Vectors
 
 _DECIMALS = 5
 """Cosines are compared as rounded, so that equal faces tie however the sums were ordered."""
@@ -28,6 +28,16 @@ class Match:
     similarity: float
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Who a face of a picture is: its match, if any, its similarity, and the nearest other person,
+    whether or not that one was near enough."""
+
+    match: Match | None
+    similarity: float
+    runner_up: Match | None = None
+
+
 class Index:
     """One space at one version, ready to be searched. Immutable, may be shared by threads."""
 
@@ -35,6 +45,9 @@ class Index:
         self.version = snapshot.version
         self._rows = snapshot.person_ids
         self._vectors = np.ascontiguousarray(snapshot.vectors, np.float32)
+        self._digests = snapshot.digests
+        self.pictures = int(np.count_nonzero(snapshot.digests != LEARNED.encode()))
+        """How many there are enrolled."""
         # Rows come ordered by person, so a person is one run of rows.
         self.person_ids, self._starts = np.unique(snapshot.person_ids, return_index=True)
 
@@ -54,6 +67,14 @@ class Index:
         """For each query its `limit` most similar people, best first; ties go to the lower id."""
         return [self._ranked(column, limit) for column in self.scores(queries).T]
 
+    def picture(self, person_id: int, vector: Vectors) -> str:
+        """The digest of this person's row that is nearest to (128,); "" if they are not there."""
+        start, end = np.searchsorted(self._rows, [person_id, person_id + 1])
+        if start == end:
+            return ""
+        cosines = np.round(self._vectors[start:end] @ vector, _DECIMALS)
+        return bytes(self._digests[start + int(cosines.argmax())]).decode()
+
     def aliases(self, person_id: int, threshold: float) -> tuple[int, ...]:
         """Other people with a face within `threshold` of one of this person's, nearest first."""
         mine = self._vectors[self._rows == person_id]
@@ -64,7 +85,7 @@ class Index:
         near = np.flatnonzero(scores >= threshold)
         return tuple(self.person_ids[near[np.argsort(-scores[near], kind="stable")]].tolist())
 
-    def with_person(self, version: int, person_id: int, vector: Vectors) -> Index:
+    def with_person(self, version: int, person_id: int, vector: Vectors, digest: str) -> Index:
         """The index after a person who was not there was created."""
         at = int(np.searchsorted(self._rows, person_id))
         return Index(
@@ -72,6 +93,7 @@ class Index:
                 version,
                 np.insert(self._rows, at, person_id),
                 np.insert(self._vectors, at, vector, axis=0),
+                np.insert(self._digests, at, digest.encode()),
             )
         )
 
@@ -113,7 +135,7 @@ class Gallery:
             version = self._store.version(space)
             # One step of the version can only be this write, which spares reading the space again.
             if version == index.version + 1:
-                self._indexes[space] = index.with_person(version, person_id, vector)
+                self._indexes[space] = index.with_person(version, person_id, vector, digest)
         return person_id
 
 
@@ -124,8 +146,8 @@ def assign(
     threshold: float,
     nearest_only: bool = False,
     taken: Collection[int] = (),
-) -> list[tuple[Match | None, float]]:
-    """Who the faces of one picture are: for each its match, if any, and its similarity.
+) -> list[Outcome]:
+    """Who the faces of one picture are.
 
     Nobody is twice in one picture: where two faces resemble the same person, the more similar one
     keeps it, and the other takes its next person above `threshold`, or nobody; with `nearest_only`
@@ -134,11 +156,11 @@ def assign(
     """
     if not vectors:
         return []
-    # Each other face, and each person already taken, can spoil at most one candidate.
+    # Each other face, and each person already taken, can spoil at most one candidate. One more is
+    # the runner-up, should all of them be needed.
     limit = len(vectors) + len(taken)
-    candidates = index.search(np.stack(list(vectors)), limit)
-    if nearest_only:
-        candidates = [matches[:1] for matches in candidates]
+    near = index.search(np.stack(list(vectors)), limit + 1)
+    candidates = [matches[: 1 if nearest_only else limit] for matches in near]
     pairs = sorted(
         (-match.similarity, face, match.person_id)
         for face, matches in enumerate(candidates)
@@ -152,10 +174,12 @@ def assign(
             used.add(person_id)
             chosen[face] = Match(person_id, -minus_similarity)
 
-    def outcome(face: int) -> tuple[Match | None, float]:
-        if face in chosen:
-            return chosen[face], chosen[face].similarity
-        free = [match.similarity for match in candidates[face] if match.person_id not in used]
-        return None, max(free, default=0.0)
+    def outcome(face: int) -> Outcome:
+        match = chosen.get(face)
+        if match is None:
+            free = [one.similarity for one in candidates[face] if one.person_id not in used]
+            return Outcome(None, max(free, default=0.0), next(iter(near[face]), None))
+        others = (one for one in near[face] if one.person_id != match.person_id)
+        return Outcome(match, match.similarity, next(others, None))
 
     return [outcome(face) for face in range(len(vectors))]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .store import NewEmbedding, Snapshot, SpaceMoved, Vectors
+from .store import DIGESTS, LEARNED, NewEmbedding, Snapshot, SpaceMoved, Vectors
 
 DIMENSIONS = 128
 
@@ -19,8 +19,9 @@ class _Person:
     learned: Vectors | None = None
     times: int = 0
 
-    def rows(self) -> list[Vectors]:
-        return [*self.enrolled.values(), *([] if self.learned is None else [self.learned])]
+    def rows(self) -> list[tuple[str, Vectors]]:
+        learned = [] if self.learned is None else [(LEARNED, self.learned)]
+        return [*self.enrolled.items(), *learned]
 
 
 @dataclass(slots=True)
@@ -47,9 +48,13 @@ class MemoryStore:
     def load(self, space: int) -> Snapshot:
         with self._lock:
             state = self._space(space)
-            rows = [(i, row) for i in sorted(state.people) for row in state.people[i].rows()]
-            vectors = np.array([row for _, row in rows], np.float32).reshape(-1, DIMENSIONS)
-            return Snapshot(state.version, np.array([i for i, _ in rows], np.int64), vectors)
+            rows = [(i, *row) for i in sorted(state.people) for row in state.people[i].rows()]
+            return Snapshot(
+                state.version,
+                np.array([i for i, _, _ in rows], np.int64),
+                np.array([vector for _, _, vector in rows], np.float32).reshape(-1, DIMENSIONS),
+                np.array([digest for _, digest, _ in rows], DIGESTS),
+            )
 
     def add(self, space: int, embeddings: Sequence[NewEmbedding], *, capacity: int) -> list[bool]:
         with self._lock:

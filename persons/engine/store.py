@@ -11,18 +11,25 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 
+LEARNED = "learned"
+"""In the place of a digest: the row is the mean of what was recognised, and no picture."""
+
+DIGESTS = np.dtype("S64")
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Every embedding of one space at one version.
 
     `vectors` is (n, 128) float32, rows of unit length; `person_ids` is (n,) int64, row by row.
+    `digests` is (n,) of 64 bytes: the SHA-256 of the row's picture, or LEARNED.
     Rows come in a fixed order (by person_id, then age), so that a search is deterministic.
     """
 
     version: int
     person_ids: NDArray[np.int64]
     vectors: Vectors
+    digests: NDArray[np.bytes_]
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,8 @@ class AuditEntry(models.Model):
             models.Index(fields=["team", "-id"], name="audit_list"),
             models.Index(fields=["team", "action", "-id"], name="audit_by_action"),
             models.Index(fields=["actor", "team", "-id"], name="audit_by_actor"),
+            # What was said of one thing: of a call, of a person.
+            models.Index(fields=["team", "target_type", "target_id", "-id"], name="audit_of"),
             models.Index(fields=["team", "target_type", "-id"], name="audit_by_kind"),
             # What people did, among a thousand times as many calls.
             models.Index(

@@ -57,7 +57,12 @@ class Call(models.Model):
     method = models.CharField(max_length=10)
     source = models.CharField(max_length=8, choices=Source.choices)
     actor = models.ForeignKey(
-        User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+        User,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
     )
     actor_text = models.CharField(max_length=200, blank=True)
     key = models.ForeignKey(
@@ -124,6 +129,23 @@ class Call(models.Model):
             models.Index(fields=["team", "source", "-id"], name="call_by_source"),
             models.Index(fields=["space", "-id"], name="call_by_space"),
             models.Index(fields=["key", "-id"], name="call_by_key"),
+            models.Index(
+                fields=["actor", "-id"],
+                name="call_by_actor",
+                condition=models.Q(actor__isnull=False),
+            ),
+            models.Index(
+                fields=["team", "address", "-id"],
+                name="call_by_address",
+                condition=models.Q(address__isnull=False),
+            ),
+            models.Index(
+                fields=["request_id", "-id"],
+                name="call_by_request",
+                condition=~models.Q(request_id=""),
+            ),
+            # Where in the order of ids a time begins and ends; and the chart.
+            models.Index(fields=["team", "started_at", "outcome"], name="call_by_time"),
             # All that the metrics add up.
             models.Index(
                 fields=["method", "outcome", "image_count", "duration_ms"], name="call_sums"
@@ -169,10 +191,22 @@ class Recognition(models.Model):
     error = models.TextField(blank=True)
     result = models.JSONField(default=dict, blank=True)
     face_count = models.PositiveSmallIntegerField(default=0)
+    gallery = models.ForeignKey(
+        "persons.Gallery",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
+        help_text="Its photo's gallery then.",
+    )
     request_id = models.CharField(
         max_length=36, blank=True, help_text="Of the request that caused it, where a worker asked."
     )
     erased_at = models.DateTimeField(null=True, blank=True)
+
+    enrolled: tuple[int | None, int | None] = (None, None)
+    """Of a stored answer (`statements.stored_results`): people and pictures of the space then."""
 
     objects = RecognitionQuerySet.as_manager()
 
@@ -183,6 +217,24 @@ class Recognition(models.Model):
                 fields=["sha256", "-id"],
                 name="recognition_again",
                 condition=models.Q(status=0) & ~models.Q(sha256=""),
+            ),
+            # Pictures that were kept: retention asks for those, and for who else names one.
+            models.Index(fields=["image"], name="recognition_kept", condition=~models.Q(image="")),
+            # What the history is filtered by. A client's recognition is in none of these.
+            models.Index(
+                fields=["gallery", "-call"],
+                name="recognition_by_gallery",
+                condition=models.Q(gallery__isnull=False),
+            ),
+            models.Index(
+                fields=["person_id", "-call"],
+                name="recognition_by_person",
+                condition=models.Q(person_id__isnull=False),
+            ),
+            models.Index(
+                fields=["request_id", "call"],
+                name="recognition_by_request",
+                condition=~models.Q(request_id=""),
             ),
         ]
 
@@ -199,16 +251,30 @@ class Finding(models.Model):
     recogniser does, the cloud does not.
     """
 
-    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="findings")
+    team = models.ForeignKey(
+        Team, on_delete=models.CASCADE, related_name="findings", db_index=False
+    )
     call = models.ForeignKey(Call, on_delete=models.CASCADE, related_name="findings")
-    recognition = models.ForeignKey(Recognition, on_delete=models.CASCADE, related_name="findings")
+    recognition = models.ForeignKey(
+        Recognition, on_delete=models.CASCADE, related_name="findings", db_index=False
+    )
     gallery = models.ForeignKey(
-        "persons.Gallery", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+        "persons.Gallery",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
     )
     position = models.PositiveSmallIntegerField(help_text="Among the faces of the image.")
     told_id = models.PositiveBigIntegerField(null=True, blank=True)
     person = models.ForeignKey(
-        "persons.Person", null=True, blank=True, on_delete=models.SET_NULL, related_name="findings"
+        "persons.Person",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="findings",
+        db_index=False,
     )
     similarity = models.FloatField(default=0.0)
     confidence = models.FloatField(default=0.0)
@@ -218,7 +284,11 @@ class Finding(models.Model):
     bottom = models.IntegerField(default=0)
     runner_up = models.PositiveBigIntegerField(null=True, blank=True)
     runner_up_similarity = models.FloatField(null=True, blank=True)
-    matched_sha256 = models.CharField(max_length=64, blank=True)
+    matched_sha256 = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text='"learned" where it was no picture, but what recognitions taught of the person.',
+    )
 
     class Meta:
         ordering = ["recognition", "position"]
@@ -227,6 +297,27 @@ class Finding(models.Model):
                 fields=["recognition", "position"], name="one_finding_a_position"
             ),
         ]
+        indexes = [
+            models.Index(
+                fields=["person", "-call"],
+                name="finding_by_person",
+                condition=models.Q(person__isnull=False),
+            ),
+            models.Index(
+                fields=["gallery", "-call"],
+                name="finding_by_gallery",
+                condition=models.Q(gallery__isnull=False),
+            ),
+            models.Index(fields=["team", "similarity", "-call"], name="finding_by_similarity"),
+        ]
 
     def __str__(self) -> str:
         return f"face {self.position} of {self.recognition}"
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top

@@ -243,6 +243,12 @@ class Face(models.Model):
         super().save(*args, **kwargs)
 
     @property
+    def is_forgotten(self) -> bool:
+        """Whether its looks may not be kept any more: it has no name, and its time is over."""
+        named = self.person is not None and self.person.label != ""
+        return self.forgotten_at is not None and not named
+
+    @property
     def is_suggested(self) -> bool:
         """Whether its person is a guess that nobody has confirmed and that may well be wrong."""
         return self.person_id is not None and self.review != Review.NONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ from django.utils import timezone
 
 from persons.models.spaces import Run, Space
 from persons.models.teams import Role, Team, User
+from persons.vision.types import Box
 
 
 class Gallery(models.Model):
@@ -234,6 +236,15 @@ class Photo(models.Model):
     @property
     def is_busy(self) -> bool:
         return self.state in PhotoState.unfinished()
+
+    def crop_key(self, box: Box) -> str:
+        """Storage key of a face's crop, by content and box: a face that moves gets another picture
+        under another name."""
+        text = f"{self.sha256}:{self.width}x{self.height}"
+        text += f":{box.left},{box.top},{box.right},{box.bottom}"
+        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+        folder = f"crops/{self.gallery.team_id}/{self.sha256[:2]}/{self.sha256}"
+        return f"{folder}/{digest}.webp"
 
     def key(self, what: str) -> str:
         """Storage key of a rendition ("thumb", "medium", "large") or of the sent copy ("sent")."""

@@ -13,6 +13,7 @@ from persons.pipeline.people import look_for, sync
 from persons.pipeline.preparing import prepare
 from persons.pipeline.purging import purge_trash
 from persons.pipeline.recognising import recognise_batch
+from persons.pipeline.retention import keep_rules
 from persons.pipeline.sealing import seal_audit
 from persons.pipeline.verifying import ask_for_all, left_verifications, verify_chain
 
@@ -21,6 +22,7 @@ __all__ = [
     "ask_for_all",
     "erase",
     "group_faces",
+    "keep_rules",
     "left_verifications",
     "look_for",
     "prepare",

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from persons import calls, metering
+from django.db import transaction
+
+from persons import calls, ledger, metering
 from persons.models import Call
 from persons.vision.envelope import match_objects, parse
 from persons.vision.errors import (
@@ -64,7 +66,11 @@ def ask(
         calls.end(call, outcome.answer, outcome.error)
         raise outcome.error or VisionTemporary("Vision gave no answer")
     results = match_objects(request.names, outcome.envelope)
-    calls.end(call, outcome.answer, None, results)
+    with transaction.atomic():
+        if call.space is not None:
+            # Whom Vision made has a row before the findings name them.
+            ledger.people_of(call.space, ledger.found_in(results))
+        calls.end(call, outcome.answer, None, results)
     return results
 
 

@@ -55,9 +55,7 @@ def _let_go() -> int:
 
 @transaction.atomic
 def _let_go_in(space: Space) -> int:
-    people = Person.objects.filter(space=space, enrolments__state=EnrolmentState.WAITING)
-    pks = set(people.values_list("pk", flat=True))
-    ready = sorted(pks - consent.lacking(space, pks))[:MOST]
+    ready = list(consent.may_go(space).values_list("pk", flat=True)[:MOST])
     if not ready:
         return 0
     consent.moved(space.pk)

@@ -75,10 +75,12 @@ def group_faces(grouping_pk: int) -> bool:
 
 def faces_of(grouping: Grouping) -> FaceQuerySet:
     """The unknown faces that it is about, in no order: those whoever asked may decide on."""
+    # Whose looks the team keeps no longer is not looked at again.
+    kept = Face.objects.unknown().filter(forgotten_at=None)
     if grouping.gallery_id is not None:
-        faces = Face.objects.unknown().filter(gallery=grouping.gallery_id)
+        faces = kept.filter(gallery=grouping.gallery_id)
     else:
-        faces = Face.objects.unknown().filter(space=grouping.space_id)
+        faces = kept.filter(space=grouping.space_id)
     asked_by = grouping.requested_by
     hidden = hidden_from(asked_by, grouping.space.team, write=True) if asked_by else frozenset()
     return faces.outside(hidden)

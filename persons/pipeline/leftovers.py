@@ -15,13 +15,13 @@ from persons import calls
 from persons.models import Face, Gallery, Person, Photo, PhotoState, Run, SyncState
 from persons.pipeline.consents import keep_consents
 from persons.pipeline.erasing import release_erasures, waiting_erasures
-from persons.pipeline.erasing.certificates import expire_certificates
 from persons.pipeline.erasing.replay import replay_erasures
 from persons.pipeline.grouping import release_groupings, waiting_groupings
 from persons.pipeline.jobs import release_jobs, waiting_jobs
 from persons.pipeline.looking import begin_looks
 from persons.pipeline.people import give_up
 from persons.pipeline.purging import spent_trash
+from persons.pipeline.retention import begin_runs, expire_certificates, release_runs
 from persons.pipeline.retrying import MAX_INTERRUPTIONS, finish_runs
 from persons.settling import settle_merged
 
@@ -41,6 +41,7 @@ class Left:
     jobs: list[int]
     groupings: list[int]
     erasures: list[int]
+    retention: list[int]
     has_spent_trash: bool = False
 
 
@@ -49,10 +50,10 @@ def sweep() -> Left:
     waits."""
     release_claims()
     replay_erasures()
-    expire_certificates()
     settle_merged()
     count_faces()
     keep_consents()
+    expire_certificates()
     now = timezone.now()
     begun = Run.objects.filter(finished_at=None, photo_count__gt=0)
     finish_runs(begun.values_list("pk", flat=True))
@@ -74,6 +75,7 @@ def sweep() -> Left:
         jobs=waiting_jobs(now),
         groupings=waiting_groupings(),
         erasures=waiting_erasures(now),
+        retention=begin_runs(),
         has_spent_trash=spent_trash().exists(),
     )
 
@@ -138,5 +140,6 @@ def release_claims(*, everything: bool = False) -> int:
     count += release_jobs(until, blame=not everything)
     count += release_groupings(until, blame=0 if everything else 1)
     count += release_erasures(until, blame=not everything)
+    count += release_runs(until, blame=0 if everything else 1)
     calls.interrupt(until)
     return count

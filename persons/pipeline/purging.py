@@ -60,20 +60,20 @@ def purge_trash() -> int:
     return len(photos)
 
 
-def spent_trash() -> PhotoQuerySet:
-    """What has lain in the trash for as long as its team keeps it, and no hold is on."""
-    days = Team.objects.order_by().values_list("trash_days", flat=True).distinct()
+def spent_trash(team: Team | None = None, *, days: int = 0) -> PhotoQuerySet:
+    """What has lain in the trash for as long as its team keeps it, and no hold is on. With a team:
+    by that many `days` instead."""
     now = timezone.now()
-    spent = Q()
-    for number in days:
-        before = now - timedelta(days=number)
-        spent |= Q(gallery__team__trash_days=number, trashed_at__lte=before)
-    photos = (
-        Photo.everything.filter(spent, trashed_at__isnull=False)
-        if spent
-        else Photo.everything.none()
-    )
-    return holds.free_photos(photos).order_by("trashed_at", "pk")
+    trashed = Photo.everything.filter(trashed_at__isnull=False)
+    if team is not None:
+        by_team = {team.pk: days}
+    else:
+        rows = trashed.order_by().values_list("gallery__team", "gallery__team__trash_days")
+        by_team = dict(rows.distinct())
+    spent = Q(pk__in=[])
+    for team_pk, number in by_team.items():
+        spent |= Q(gallery__team=team_pk, trashed_at__lte=now - timedelta(days=number))
+    return holds.free_photos(trashed.filter(spent)).order_by("trashed_at", "pk")
 
 
 def forget_files(photo: Photo) -> bool:

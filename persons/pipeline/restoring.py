@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from persons import audit, ledger
+from persons import audit, consent, ledger
 from persons.audit import Actor
 from persons.backends import vision_for
 from persons.erasures import pictures_erased_of
@@ -150,7 +150,7 @@ def _want_some(held: Held, space: Space, snapshot: Snapshot) -> None:
         if not default_storage.exists(key):
             default_storage.save(key, ContentFile(snapshot.picture(digest)))
     with transaction.atomic():
-        Space.objects.select_for_update(no_key=True).get(pk=space.pk)
+        space = Space.objects.select_for_update(no_key=True).get(pk=space.pk)
         left = tuple(picture for picture in some if picture.sha256 not in erased)
         wanted = _Wanted(job, space, left, is_origin=manifest.key == key_of(space))
         there, corrected = wanted.queue()
@@ -202,7 +202,9 @@ class _Wanted:
         """How many Vision has already, and how many a human has corrected since."""
         vision = vision_for(self._space)
         new: list[Enrolment] = []
-        again: list[int] = []
+        again: list[Enrolment] = []
+        # They are made known to the ledger, and go when there is a consent.
+        lacking = consent.lacking(self._space, self._people.values())
         there = corrected = 0
         for picture in self._pictures:
             person = self._people.get(self._now(picture.person))
@@ -216,9 +218,17 @@ class _Wanted:
             elif is_known_to(vision, standing):
                 there += 1
             else:
-                again.append(standing.pk)
-        Enrolment.objects.filter(pk__in=again, state__in=EnrolmentState.live()).update(
+                again.append(standing)
+        for row in new:
+            if row.person_id in lacking:
+                row.state = EnrolmentState.WAITING
+        queued = [row.pk for row in again if row.person_id not in lacking]
+        Enrolment.objects.filter(pk__in=queued, state__in=EnrolmentState.live()).update(
             state=EnrolmentState.QUEUED, job=self._job
+        )
+        held = [row.pk for row in again if row.person_id in lacking]
+        Enrolment.objects.filter(pk__in=held, state__in=EnrolmentState.live()).update(
+            state=EnrolmentState.WAITING, job=self._job
         )
         Enrolment.objects.bulk_create(new, batch_size=500)
         return there, corrected
@@ -282,7 +292,8 @@ def _finish(held: Held, space: Space) -> None:
     accepted = Enrolment.objects.filter(job=job, state=EnrolmentState.DONE).count()
     refused = Enrolment.objects.filter(job=job, state=EnrolmentState.FAILED).count()
     photos = _look_again(space, job.requested_by) if accepted else 0
-    counts = {"accepted": accepted, "refused": refused, "photos": photos}
+    waiting = Enrolment.objects.filter(job=job, state=EnrolmentState.WAITING).count()
+    counts = {"accepted": accepted, "refused": refused, "waiting": waiting, "photos": photos}
     held.finish(done=job.total, report=job.report | counts)
     audit.record(
         actor=Actor(job.requested_by, Source.WORKER),
@@ -294,6 +305,7 @@ def _finish(held: Held, space: Space) -> None:
             "made": job.report["people"]["new"],
             "enrolments": accepted,
             "refused": refused,
+            **({"without_consent": waiting} if waiting else {}),
         },
     )
 
@@ -330,6 +342,8 @@ def give_back(job: SpaceJob) -> None:
 
     What another Vision has stays what it was; what may have been sent is removed there again.
     """
+    waiting = Enrolment.objects.filter(job=job, state=EnrolmentState.WAITING)
+    waiting.filter(done_at=None).update(state=EnrolmentState.REMOVED)
     queued = Enrolment.objects.filter(job=job, state=EnrolmentState.QUEUED)
     queued.exclude(done_at=None).update(state=EnrolmentState.DONE)
     queued.filter(call=None).update(state=EnrolmentState.REMOVED)

@@ -80,15 +80,9 @@ def sign_checkpoint(team_pk: int | None) -> AuditSeal | None:
             return None
         chain.signed_sequence, chain.signed_at = chain.sequence, timezone.now()
         chain.save(update_fields=["signed_sequence", "signed_at"])
-        # The head's own signature says just this.
-        return AuditSeal.objects.create(
-            team_id=team_pk,
-            sequence=chain.sequence,
-            hash=chain.hash,
-            at=chain.sealed_at,
-            key=chain.key,
-            signature=chain.signature,
-        )
+        seal = seals.seal_of(chain)
+        seal.save(force_insert=True)
+        return seal
 
 
 def copy_seals() -> None:

@@ -99,7 +99,7 @@ def _set(held: Held, space: Space, vision: Vision, batch: Loaded) -> None:
         if call is None:
             moved = True
             continue
-        outcome = _send(space, vision, call, some)
+        outcome = _ask(space, vision, call, some)
         if outcome.envelope is not None:
             results = match_objects([image.name for _, image in some], outcome.envelope)
             moved |= _store(space, call, outcome, some, results)
@@ -165,7 +165,7 @@ def _request(space: Space, some: Loaded) -> SetRequest:
     return SetRequest(space.number, entries)
 
 
-def _send(space: Space, vision: Vision, call: Call, some: Loaded) -> Outcome:
+def _ask(space: Space, vision: Vision, call: Call, some: Loaded) -> Outcome:
     meta = _request(space, some).as_meta()
     return send(vision, call, Method.SET, meta, [image for _, image in some])
 

@@ -36,11 +36,39 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class FaceDetail:
+    """What a backend knows of a face beyond what the wire tells.
+
+    `matched` is the SHA-256 of the enrolled picture that it came nearest to, "learned" where that
+    is no picture but what recognitions taught of the person. `runner_up` is the nearest of all
+    people but the one it was given; of a face that is nobody, the nearest of all.
+    """
+
+    matched: str = ""
+    runner_up: int | None = None
+    runner_up_similarity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """Of one answer: its faces by the image's name, in the answer's order; and how many people and
+    enrolled pictures the space held."""
+
+    faces: Mapping[str, Sequence[FaceDetail]]
+    people: int
+    pictures: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What a backend said: the envelope as it came, to the byte, and the HTTP code around it."""
+    """What a backend said: the envelope as it came, to the byte, and the HTTP code around it.
+
+    `details` go beside it, for the history: they are never sent.
+    """
 
     raw: bytes
     http_status: int = 200
+    details: Details | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

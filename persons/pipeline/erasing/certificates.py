@@ -10,9 +10,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from persons import audit
-from persons.audit import Actor
 from persons.chain import signing
-from persons.models import AuditEntry, Erasure, JobState, Source
+from persons.models import AuditEntry, Erasure, JobState
 from persons.pipeline.erasing.claims import Held
 from persons.pipeline.sealing import seal_batch
 
@@ -100,30 +99,6 @@ def _record_end(held: Held) -> None:
         },
     )
     held.keep(ended_at=timezone.now().isoformat(timespec="seconds"))
-
-
-def expire_certificates() -> int:
-    """Those whose time is over go; how many. That there was an erasure stays known: a backup that
-    is older has to be told."""
-    now = timezone.now()
-    spent = Erasure.objects.filter(keep_until__lte=now).exclude(signature="")
-    count = 0
-    for erasure in spent.select_related("team"):
-        with transaction.atomic():
-            changed = (
-                Erasure.objects.filter(pk=erasure.pk)
-                .exclude(signature="")
-                .update(certificate={}, signature="", key="", reason="")
-            )
-            if changed:
-                audit.record(
-                    actor=Actor(user=None, source=Source.WORKER, text="Rollcall"),
-                    team=erasure.team,
-                    action="erasure.expire",
-                    target=erasure,
-                )
-        count += changed
-    return count
 
 
 def contents(erasure: Erasure, entries: list[AuditEntry]) -> dict[str, Any]:
