@@ -82,7 +82,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "decisions": ("decision", "decisions"),
     "photos": ("photo", "photos"),
     "calls": ("call redacted", "calls redacted"),
-    "records": ("call's record", "calls' records"),
+    "texts": ("other text of a call", "other texts of calls"),
     "answers": ("answer about an image", "answers about images"),
     "images": ("image's record", "images' records"),
     "findings": ("finding", "findings"),
@@ -205,13 +205,16 @@ def _certificate(found: Erasure) -> dict[str, Any]:
 
 
 def _destroyed(told: Mapping[str, Any]) -> Iterator[Destroyed]:
-    for one in told.get("destroyed", []):
+    places = {one["place"]: one for one in told.get("destroyed", [])}
+    for place in [*PLACES, *(places.keys() - PLACES.keys())]:
+        if (one := places.get(place)) is None:
+            continue
         counts = [
             f"{count:,} {KINDS.get(kind, (kind, kind))[count != 1]}"
             for kind, count in one["counts"].items()
             if count
         ]
-        yield Destroyed(PLACES.get(one["place"], one["place"]), _moment(one["at"]), counts)
+        yield Destroyed(PLACES.get(place, place), _moment(one["at"]), counts)
 
 
 def _moment(text: object) -> datetime | None:

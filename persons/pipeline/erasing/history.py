@@ -118,9 +118,10 @@ def _forget_in(held: Held, call: Call) -> tuple[Counter[str], list[str]]:
             counts["images"] += 1
     counts += _forget_findings(held, call)
     changed = _columns_of(held, call, redaction)
-    if changed or counts:
+    if changed and not counts:
+        counts["texts"] += 1
+    if counts:
         Call.objects.filter(pk=call.pk).update(erased_at=now, question="", **changed)
-        counts["records"] += 1
     return counts, files
 
 

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from persons import calls, metering
 from persons.backends import vision_for
-from persons.models import Call, Enrolment, Source
+from persons.models import Call, EngineEmbedding, Enrolment, Source
 from persons.models.calls import Outcome
 from persons.pipeline.asking import ask, send
 from persons.pipeline.erasing.claims import ErasureFailed, Held
@@ -32,6 +33,8 @@ def delete_at_vision(held: Held) -> timedelta | None:
     space.refresh_from_db(fields=["version"])
     vision = vision_for(space)
     told: list[str] = []
+    embeddings = _embeddings(held)
+    before = embeddings.count()
     for some in _in_batches(held.erasure.ids):
         request = DeleteRequest(
             space.number, tuple(PersonImage(f"person{one}", one) for one in some)
@@ -51,15 +54,26 @@ def delete_at_vision(held: Held) -> timedelta | None:
             raise VisionTemporary("Vision could not delete them just now")
         told += [result.error or "done" for result in results]
     with transaction.atomic():
-        held.keep(
+        held.note(
+            "people",
+            {"embeddings": before - embeddings.count()},
             vision={
                 "backend": vision.name,
                 "model": vision.model,
                 "deleted_at": timezone.now().isoformat(timespec="seconds"),
                 "answers": dict(zip(map(str, held.erasure.ids), told, strict=True)),
-            }
+            },
         )
     return None
+
+
+def _embeddings(held: Held) -> QuerySet[EngineEmbedding]:
+    """What the recogniser that comes with Rollcall knows of them."""
+    return EngineEmbedding.objects.filter(
+        space__team=held.erasure.team,
+        space__number=held.erasure.number,
+        person_id__in=held.erasure.ids,
+    )
 
 
 def wait_for_calls(held: Held) -> timedelta | None:
