@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -660,6 +661,50 @@ def test_a_worker_may_die_after_any_step(
     assert erasure.certificate["probe"]["confirmed"] is True
     seal_audit()
     assert check(gallery.team).problem == ""
+
+
+def test_nothing_is_erased_before_the_journal_has_it(
+    vision: FakeVision, zoe: Person, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    erasure = erase_person(actor=by(alice), person=zoe)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "_append", full)
+        assert pipeline.erase(erasure.pk) is False
+        assert pipeline.sweep().erasures == []
+    erasure.refresh_from_db()
+    assert (erasure.state, erasure.step) == (JobState.QUEUED, "")
+    assert "No space left" in erasure.error and vision.asked == []
+    finish(erasure)
+    assert journal.lines().keys() == {erasure.reference}
+
+
+def test_a_line_that_was_cut_off_takes_no_other_with_it(
+    vision: FakeVision, zoe: Person, ann: Person, alice: User
+) -> None:
+    first = erase(zoe, alice)
+    path = journal.folders()[0] / journal.NAME
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"reference":"CUT')
+    second = erase(ann, alice)
+    assert journal.lines().keys() == {first.reference, second.reference}
+    assert pipeline.sweep().erasures == []
+
+
+def test_the_journal_has_a_copy_beside_the_outside_seals(
+    vision: FakeVision, zoe: Person, alice: User, settings: Any, tmp_path: Path
+) -> None:
+    settings.AUDIT_SEALS = str(tmp_path / "outside")
+    erasure = erase(zoe, alice)
+    own, outside = (folder / journal.NAME for folder in journal.folders())
+    assert outside.read_text() == own.read_text() and erasure.reference in own.read_text()
+    assert "Zo" not in own.read_text()
+    # The data folder's own went back to before with a backup, database and all.
+    own.unlink()
+    Erasure.objects.all().delete()
+    assert len(pipeline.sweep().erasures) == 1
 
 
 def test_two_workers_do_not_do_it_twice(vision: FakeVision, zoe: Person, alice: User) -> None:

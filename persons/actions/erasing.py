@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from persons import audit, holds, journal, tasks
+from persons import audit, holds, tasks
 from persons.actions.naming import lock_space
 from persons.audit import Actor
 from persons.errors import Refused
@@ -121,6 +121,7 @@ def _galleries_of(photos: Collection[int]) -> set[int]:
     return set(rows.values_list("gallery", flat=True).distinct())
 
 
+@transaction.atomic
 def erase_person(
     *,
     actor: Actor,
@@ -131,14 +132,6 @@ def erase_person(
 ) -> Erasure:
     """Begin it; workers go on with it to the end. `typed` is the name as somebody typed it, to say
     whom they mean; None where nobody types."""
-    erasure = _begin(actor=actor, person=person, photos=photos, reason=reason, typed=typed)
-    # On the disk before anything is erased: a crash from here on is told again by the sweep.
-    journal.write([journal.Line.of(erasure)])
-    return erasure
-
-
-@transaction.atomic
-def _begin(*, actor: Actor, person: Person, photos: str, reason: str, typed: str | None) -> Erasure:
     holds.lock(person.space.team_id)
     space = lock_space(person.space_id)
     found = Person.objects.select_related("space__team").filter(pk=person.pk).first()

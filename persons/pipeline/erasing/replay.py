@@ -33,7 +33,12 @@ def replay_erasures() -> list[int]:
     known = set(Erasure.objects.values_list("reference", flat=True))
     begun = [pk for line in told.values() if line.reference not in known if (pk := _again(line))]
     rows = Erasure.objects.select_related("team").order_by("pk")
-    journal.write(journal.Line.of(row) for row in rows)
+    try:
+        journal.write(journal.Line.of(row) for row in rows)
+    except OSError as error:
+        # An erasure does not begin without its line; the other work of a sweep goes on.
+        log.warning("The journal of erasures can't be written: %s", error)
+        return begun
     _seen["state"] = _state()
     return begun
 

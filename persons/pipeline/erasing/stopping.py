@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from persons import journal
 from persons.locking import locked
 from persons.models import (
     Enrolment,
@@ -26,9 +27,18 @@ from persons.pipeline.erasing.faces import theirs
 from persons.pipeline.jobs import tidy
 
 
-@transaction.atomic
 def stop(held: Held) -> timedelta | None:
-    """Workers that are at any of it lose their claim, and then store nothing."""
+    """Workers that are at any of it lose their claim, and then store nothing.
+
+    Before anything is erased the journal has it: without it, a restored backup would not be told.
+    """
+    journal.write([journal.Line.of(held.erasure)])
+    _stop(held)
+    return None
+
+
+@transaction.atomic
+def _stop(held: Held) -> None:
     locked(Space.objects.filter(pk=held.space.pk)).get()
     now = timezone.now()
     pks = held.pks()
@@ -53,7 +63,6 @@ def stop(held: Held) -> timedelta | None:
     held.note("open work", counts)
     for pk in restores:
         tidy(pk)
-    return None
 
 
 def _stop_groupings(held: Held) -> int:
