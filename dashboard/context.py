@@ -19,6 +19,7 @@ SECTIONS = {
     "trash": "galleries",
     "photos": "galleries",
     "faces": "galleries",
+    "erasures": "privacy",
     "": "overview",
 }
 MOST_COUNTED = 999

@@ -264,6 +264,8 @@ METRICS_TOKEN = env_secret("ROLLCALL_METRICS_TOKEN")
 # A claim older than this is taken for a dead worker's, and its work is done again.
 LEASE_SECONDS = env_int("ROLLCALL_LEASE_SECONDS", 300, minimum=1)
 MAX_ATTEMPTS = env_int("ROLLCALL_MAX_ATTEMPTS", 8, minimum=1)
+# How long the certificate of an erasure is kept.
+CERTIFICATE_DAYS = env_int("ROLLCALL_CERTIFICATE_DAYS", 1096, minimum=1)
 
 # The demo team, made by `make run`.
 DEMO = env_bool("ROLLCALL_DEMO", True)

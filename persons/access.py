@@ -30,6 +30,7 @@ from persons.models import (
     Change,
     Consent,
     Enrolment,
+    Erasure,
     Face,
     Finding,
     Gallery,
@@ -63,13 +64,14 @@ class Right(Enum):
     EDIT = "upload, name and decide"
     MANAGE = "manage members and spaces"
     AUDIT = "export the audit or have it verified"
+    ERASURES = "see erasures and their certificates"
 
 
 RIGHTS: dict[str, frozenset[Right]] = {
     Role.OWNER: frozenset(Right),
     Role.EDITOR: frozenset({Right.RECORDS, Right.GALLERIES, Right.EDIT}),
     Role.VIEWER: frozenset({Right.RECORDS, Right.GALLERIES}),
-    Role.AUDITOR: frozenset({Right.RECORDS, Right.AUDIT}),
+    Role.AUDITOR: frozenset({Right.RECORDS, Right.AUDIT, Right.ERASURES}),
 }
 
 
@@ -251,7 +253,7 @@ def person_for(
 ) -> Person:
     membership = _member_of_galleries(user, team, write=write)
     return _one(
-        Person.objects.select_related("space__team", "cover"),
+        Person.objects.select_related("space__team", "cover").filter(erasing=False),
         space__team=membership.team_id,
         space__number=number,
         person_id=person_id,
@@ -278,7 +280,7 @@ def enrolment_for(user: Asker, team: str, pk: int, *, write: bool = False) -> En
     # One whose face is gone, or that a client sent, is of no gallery.
     seen = _seen(membership, "face__photo__gallery__", or_none="face")
     return _one(
-        Enrolment.objects.select_related("person__space__team").filter(seen),
+        Enrolment.objects.select_related("person__space__team").filter(seen, person__erasing=False),
         person__space__team=membership.team_id,
         pk=pk,
     )
@@ -449,6 +451,32 @@ def link_for(user: Asker, team: str, pk: int) -> ShareLink:
         ShareLink.objects.select_related("gallery__team"),
         gallery__team=team_for(user, team, right=Right.MANAGE),
         pk=pk,
+    )
+
+
+def person_to_erase(user: Asker, team: str, number: int, person_id: int) -> Person:
+    """Somebody whom `user`, an owner, may erase."""
+    return _one(
+        Person.objects.select_related("space__team").filter(erasing=False),
+        space__team=team_for(user, team, right=Right.MANAGE),
+        space__number=number,
+        person_id=person_id,
+    )
+
+
+def erasures_for(user: Asker, team: str) -> QuerySet[Erasure]:
+    """For owners and auditors."""
+    found = team_for(user, team, right=Right.ERASURES)
+    return Erasure.objects.filter(team=found).select_related("team", "requested_by")
+
+
+def erasure_for(
+    user: Asker, team: str, reference: str, *, right: Right = Right.ERASURES
+) -> Erasure:
+    return _one(
+        Erasure.objects.select_related("team", "requested_by"),
+        team=team_for(user, team, right=right),
+        reference=reference,
     )
 
 

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from persons import audit, consent, statements
 from persons.audit import Actor
+from persons.erasures import ids_erased_in
 from persons.likeness import note_aliases
 from persons.locking import locked
 from persons.models import Call, Enrolment, EnrolmentState, Person, Space
@@ -72,7 +73,7 @@ def enrolled(
         return False
     # First the space, as everybody does who locks more than one row.
     _moved(space)
-    people = people_of(space, {entry.person_id for entry in done})
+    people = people_of(space, {entry.person_id for entry in done}, also_erased=True)
     known = set(
         Enrolment.objects.filter(person__in=people.values(), state=EnrolmentState.DONE).values_list(
             "person_id", "sha256"
@@ -188,10 +189,13 @@ def _writes(request: RecognizeRequest) -> bool:
     return request.create_new or request.update_embedding
 
 
-def people_of(space: Space, person_ids: set[int]) -> dict[int, Person]:
+def people_of(
+    space: Space, person_ids: set[int], *, also_erased: bool = False
+) -> dict[int, Person]:
     """The people with these ids; one that the ledger does not know yet gets a row without a label.
 
-    In the caller's transaction.
+    But for those who were erased: an answer that was under way meanwhile does not bring them back.
+    `also_erased`: somebody has just given these numbers to people. In the caller's transaction.
     """
     if not person_ids:
         return {}
@@ -200,6 +204,9 @@ def people_of(space: Space, person_ids: set[int]) -> dict[int, Person]:
         for person in Person.objects.filter(space=space, person_id__in=person_ids)
     }
     missing = sorted(person_ids - known.keys())
+    if missing and not also_erased:
+        gone = ids_erased_in(space, missing)
+        missing = [person_id for person_id in missing if person_id not in gone]
     if missing:
         for person_id in missing:
             known[person_id], _ = Person.objects.get_or_create(space=space, person_id=person_id)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from persons import holds, images
 from persons.ledger import people_of
 from persons.locking import locked
-from persons.models import Decision, Enrolment, Face, Photo, Recognition, Rejection, Space
+from persons.models import Decision, Enrolment, Face, Person, Photo, Recognition, Rejection, Space
 from persons.settling import settle_photos
-from persons.vision.envelope import clip
+from persons.vision.envelope import UNDEFINED, clip
 from persons.vision.types import Box, FoundPerson
 
 SAME_FACE = 0.4
@@ -60,6 +61,7 @@ def store_faces(
     people = people_of(
         space, {person.person_id for person in found if person.person_id is not None}
     )
+    found = [_without_erased(person, people) for person in found]
 
     boxed = [(person, _original_box(person.box, photo)) for person in found]
     placed = [(person, box) for person, box in boxed if box is not None]
@@ -69,6 +71,8 @@ def store_faces(
     )
     for position, (person, box) in enumerate(placed):
         old = faces[pairs[position]] if position in pairs else None
+        if old is not None and old.decision == Decision.ERASED:
+            continue
         face = old or Face(photo=photo, space=space)
         face.left, face.top, face.right, face.bottom = box.left, box.top, box.right, box.bottom
         face.tag = person.tag[:40]
@@ -92,6 +96,13 @@ def store_faces(
     found_now = [pk for pk, person in _people_on(photo).items() if person != had.get(pk)]
     if found_now:
         Face.objects.filter(pk__in=found_now).update(found_by_run=photo.run_id)
+
+
+def _without_erased(person: FoundPerson, people: Mapping[int, Person]) -> FoundPerson:
+    """Somebody who was erased while Vision was asked is nobody."""
+    if person.person_id is None or person.person_id in people:
+        return person
+    return replace(person, tag=UNDEFINED, person_id=None, similarity=0.0)
 
 
 def _people_on(photo: Photo) -> dict[int, int | None]:

@@ -163,7 +163,7 @@ def _settle(
 def _who(face: Face, not_them: set[int], roots: dict[int, int]) -> int | None:
     if face.decision == Decision.NAMED:
         return roots[face.decided_person_id] if face.decided_person_id is not None else None
-    if face.decision == Decision.IGNORED:
+    if face.decision in (Decision.IGNORED, Decision.ERASED):
         return None
     for pk in (face.found_person_id, face.grouped_person_id):
         if pk is not None and roots[pk] not in not_them:

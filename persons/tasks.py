@@ -51,6 +51,13 @@ def space_job(job_pk: int) -> None:
 
 
 @shared_task
+def erase_person(erasure_pk: int) -> None:
+    """A slice; the next one queues behind others' work."""
+    if pipeline.erase(erasure_pk):
+        erase_person.delay(erasure_pk)
+
+
+@shared_task
 def group_faces(grouping_pk: int) -> None:
     """One turn; the next one queues behind other work."""
     if pipeline.group_faces(grouping_pk):
@@ -88,6 +95,8 @@ def sweep() -> None:
         sync_person.delay(person_pk)
     for job_pk in left.jobs:
         space_job.delay(job_pk)
+    for erasure_pk in left.erasures:
+        erase_person.delay(erasure_pk)
     for grouping_pk in left.groupings:
         group_faces.delay(grouping_pk)
     for run_pk in left.retention:

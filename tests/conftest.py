@@ -196,6 +196,7 @@ def data_folder() -> Iterator[Path]:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+    (DATA / "erasures.jsonl").unlink(missing_ok=True)
     if django_settings.REDIS_URL:
         _forget_redis_keys()
     else:

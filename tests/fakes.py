@@ -26,6 +26,7 @@ from persons.audit import Actor
 from persons.models import (
     AuditEntry,
     Call,
+    Erasure,
     Gallery,
     Person,
     Photo,
@@ -158,7 +159,16 @@ V = TypeVar("V")
 
 def use(monkeypatch: pytest.MonkeyPatch, vision: V) -> V:
     """Every space of every team is recognised by `vision`."""
-    for module in ("recognising", "people", "setting", "truncating", "restoring", "previewing"):
+    for module in (
+        "recognising",
+        "people",
+        "setting",
+        "truncating",
+        "restoring",
+        "previewing",
+        "erasing.upstream",
+        "erasing.beginning",
+    ):
         monkeypatch.setattr(f"persons.pipeline.{module}.vision_for", lambda space: vision)
     return vision
 
@@ -292,4 +302,5 @@ def lease_is_over() -> None:
     Photo.objects.exclude(claim="").update(claimed_at=long_ago)
     Person.objects.exclude(claim="").update(claimed_at=long_ago)
     SpaceJob.objects.exclude(claim="").update(claimed_at=long_ago)
+    Erasure.objects.exclude(claim="").update(claimed_at=long_ago)
     Call.objects.filter(outcome=Outcome.RUNNING).update(started_at=long_ago)

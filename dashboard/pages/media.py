@@ -24,7 +24,7 @@ from dashboard.pages.shared import actor_of, signed_in
 from persons import images
 from persons.access import enrolment_for, face_for, photo_for, recognition_for
 from persons.actions.photos import record_original
-from persons.models import Face, Photo
+from persons.models import Decision, Face, Photo
 from persons.storage import stored
 from persons.vision.types import Box
 
@@ -105,6 +105,8 @@ def trashed(request: PageRequest, team: str, pk: int) -> HttpResponseBase:
 def face(request: PageRequest, team: str, pk: int) -> HttpResponseBase:
     """A crop, made when it is first asked for. `?box=` in the address says that it may be kept."""
     found = face_for(request.user, team, pk)
+    if found.decision == Decision.ERASED:
+        return _placeholder()
     if found.is_forgotten:
         return _forgotten(found)
     key = found.photo.crop_key(box_of(found))
@@ -168,7 +170,8 @@ def make_crops(photo: Photo) -> None:
     """Cut all faces of a photo that are not there yet, out of its "large" rendition, in one go."""
     with _LOCKS[photo.pk % len(_LOCKS)]:
         faces = list(photo.faces.select_related("person").order_by("missing", "left", "top", "pk"))
-        boxes = [box_of(face) for face in faces if not face.is_forgotten]
+        shown = [face for face in faces if face.decision != Decision.ERASED]
+        boxes = [box_of(face) for face in shown if not face.is_forgotten]
         wanted = [box for box in boxes if not default_storage.exists(photo.crop_key(box))]
         for box, data in _cut(photo, wanted, [box_of(face) for face in faces]):
             default_storage.save(photo.crop_key(box), ContentFile(data))

@@ -107,6 +107,7 @@ def _frame(request: PageRequest, found: Person, hidden: Collection[int]) -> dict
         "cover": Face.objects.filter(pk=listed.cover_id_or_best).first(),
         "counts": counts,
         "can_edit": Right.EDIT in rights_of(request.user, found.space.team),
+        "can_erase": Right.MANAGE in rights_of(request.user, found.space.team),
         "sync": sync_of(found, counts),
         "runs": runs,
         "is_live": found.sync_state != SyncState.IDLE or bool(runs),

@@ -36,7 +36,8 @@ CALLS = 10
 
 @dataclass(frozen=True, slots=True)
 class FaceRow:
-    """A face as the page shows it. `kind` is named, recognised, suggested, ignored or unknown.
+    """A face as the page shows it. `kind` is named, recognised, suggested, ignored, erased or
+    unknown.
 
     `guess` is whom Vision took it for where that was not enough to say so, or was rejected.
     """
@@ -57,7 +58,7 @@ class FaceRow:
         """For the box on the photo."""
         if self.face.person:
             return f"{self.face.person.name}?" if self.kind == "suggested" else self.name
-        return "Ignored" if self.kind == "ignored" else "Unknown"
+        return {"ignored": "Ignored", "erased": "Erased"}.get(self.kind, "Unknown")
 
 
 def rows_of(photo: Photo, space: Space) -> list[FaceRow]:
@@ -90,8 +91,8 @@ def _row(number: int, face: Face, guesses: dict[str, Person]) -> FaceRow:
 
 
 def _kind(face: Face) -> str:
-    if face.decision == Decision.IGNORED:
-        return "ignored"
+    if face.decision in (Decision.IGNORED, Decision.ERASED):
+        return str(face.decision)
     if face.decision == Decision.NAMED and face.person_id:
         return "named"
     if face.person_id:

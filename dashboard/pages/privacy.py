@@ -111,6 +111,7 @@ def _page(
     context = {
         "team": found,
         "can_manage": Right.MANAGE in rights,
+        "can_read_erasures": Right.ERASURES in rights,
         "can_see": Right.GALLERIES in rights,
         "fields": [(form[name], *FIELDS[name]) for name in form.fields],
         "due": None,

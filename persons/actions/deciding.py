@@ -50,6 +50,7 @@ class Given:
 
 def lock_faces(face_pks: Iterable[int], *, trashed: bool = False) -> list[Face]:
     """Those of the faces that are still there, in order, with their photos' other faces locked too.
+    Of somebody who was erased no face is there.
 
     `photo.gallery.space` and `person` come with them.
     """
@@ -58,7 +59,11 @@ def lock_faces(face_pks: Iterable[int], *, trashed: bool = False) -> list[Face]:
     rows = Photo.everything.filter(pk__in=theirs).select_related("gallery__space__team")
     photos = {photo.pk: photo for photo in locked(rows)}
     every = list(locked(Face.everything.filter(photo__in=photos)))
-    found = [face for face in every if face.pk in wanted and (trashed or not face.trashed)]
+    found = [
+        face
+        for face in every
+        if face.pk in wanted and (trashed or not face.trashed) and face.decision != Decision.ERASED
+    ]
     # One face of a group photo: what belongs to it is not loaded with each of the others.
     people = Person.objects.in_bulk([face.person_id for face in found if face.person_id])
     for face in found:

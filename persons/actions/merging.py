@@ -210,7 +210,8 @@ def split_person(*, actor: Actor, person: Person, faces: Sequence[Face], label: 
 
 def _fresh(person: Person) -> Person:
     """As it is now; whether it is merged can't change while the space is locked."""
-    found = Person.objects.select_related("space__team").filter(pk=person.pk).first()
+    there = Person.objects.select_related("space__team").filter(erasing=False)
+    found = there.filter(pk=person.pk).first()
     if found is None:
         raise Refused(f"{person.name} was removed meanwhile.")
     return found

@@ -30,9 +30,9 @@ def lock_people(pks: Iterable[int]) -> dict[int, Person]:
     """The rows by pk, locked until the transaction ends: their sync state can't move meanwhile.
 
     After photos and faces, and once in a transaction: two who lock people one by one would wait for
-    each other. Who is gone is left out.
+    each other. Who is gone, or is being erased, is left out.
     """
-    people = Person.objects.filter(pk__in=set(pks)).select_related("space__team")
+    people = Person.objects.filter(pk__in=set(pks), erasing=False).select_related("space__team")
     return {person.pk: person for person in locked(people)}
 
 

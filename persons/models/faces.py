@@ -14,11 +14,16 @@ from persons.models.teams import Team, User
 
 
 class Decision(models.TextChoices):
-    """What a human said of a face. No re-run of recognition changes it."""
+    """What a human said of a face. No re-run of recognition changes it.
+
+    ERASED is the box of somebody who was erased, on a photo that was kept: nothing more is known of
+    it, and nothing more is written to it, neither by recognition nor by anybody.
+    """
 
     NONE = "", "None"
     NAMED = "named", "Named"
     IGNORED = "ignored", "Ignored"
+    ERASED = "erased", "Erased"
 
 
 class Review(models.TextChoices):

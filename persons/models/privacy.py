@@ -11,7 +11,7 @@ from django.utils import timezone
 from persons.models.galleries import Gallery
 from persons.models.spaces import Person, Space
 from persons.models.teams import Team, User
-from persons.models.work import Job
+from persons.models.work import Job, JobState
 
 
 class ConsentQuerySet(models.QuerySet["Consent"]):
@@ -137,11 +137,18 @@ class RetentionRun(Job):
 class Erasure(Job):
     """Somebody is forgotten: in the database, the storage, and at Vision. Resumed if cut off.
 
-    It names them by space and number alone, since the name goes. `report` is what the steps have
-    done so far, `certificate` what is shown of it in the end, without anything personal, and
-    `signature` that of the audit's key over its canonical JSON, hexadecimal. The certificate goes
-    at `keep_until`; the row stays, so that a backup that is older can be told again.
+    It names them by space and number alone, since the name goes; `ids` are that number and those
+    of all who were merged into them. `report` is what the steps have done so far and what they
+    still need, which is emptied at the end; `certificate` what is shown of it then, without
+    anything personal, and `signature` that of the audit's key over its canonical JSON, hexadecimal.
+    The certificate goes at `keep_until`; the row stays, so that a backup that is older can be told
+    again. `total` and `done` count steps.
     """
+
+    class Photos(models.TextChoices):
+        KEEP = "keep", "Keep all of them"
+        ALONE = "alone", "Delete those on which nobody else is known"
+        ALL = "all", "Delete all of them"
 
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="erasures")
     space = models.ForeignKey(
@@ -149,10 +156,15 @@ class Erasure(Job):
     )
     number = models.PositiveSmallIntegerField(help_text="Of the space.")
     person_id = models.PositiveBigIntegerField()
+    ids: models.JSONField[list[int], list[int]] = models.JSONField(default=list, blank=True)
     reference = models.CharField(max_length=32, unique=True, help_text="Names the certificate.")
-    delete_photos = models.BooleanField(default=False)
+    photos = models.CharField(max_length=5, choices=Photos.choices, default=Photos.KEEP)
     reason = models.CharField(max_length=500, blank=True)
+    replayed = models.BooleanField(
+        default=False, help_text="Done once more, after an older backup was restored."
+    )
     step = models.CharField(max_length=20, blank=True)
+    after = models.DateTimeField(default=timezone.now, help_text="Not gone on with before this.")
     report: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True)
     certificate: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True)
     signature = models.CharField(max_length=128, blank=True)
@@ -167,6 +179,10 @@ class Erasure(Job):
 
     def __str__(self) -> str:
         return f"erasure {self.reference}"
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.state in (JobState.QUEUED, JobState.RUNNING)
 
 
 class ErasedPicture(models.Model):

@@ -160,9 +160,13 @@ class PersonQuerySet(NamedQuerySet):
             .annotate(n=models.Count("pk"))
             .values("n")
         )
-        return self.with_cover(hidden).annotate(
-            photo_count=Coalesce(models.Subquery(photos), 0),
-            enrolment_count=Coalesce(models.Subquery(enrolments), 0),
+        return (
+            self.filter(erasing=False)
+            .with_cover(hidden)
+            .annotate(
+                photo_count=Coalesce(models.Subquery(photos), 0),
+                enrolment_count=Coalesce(models.Subquery(enrolments), 0),
+            )
         )
 
     def with_cover(self, hidden: Collection[int] = ()) -> Self:
@@ -210,6 +214,9 @@ class Person(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     hidden = models.BooleanField(default=False, help_text="Left out of lists and suggestions.")
     notes = models.TextField(blank=True)
+    erasing = models.BooleanField(
+        default=False, help_text="Being erased: nobody finds them, and nothing is done for them."
+    )
     face_count = models.PositiveIntegerField(
         default=0, help_text="When they were last counted: good for sorting, not for showing."
     )

@@ -5,6 +5,7 @@ itself (decoding, Vision) runs outside any transaction; its result is stored onl
 holds the claim. So a step may be cut off anywhere and done again.
 """
 
+from persons.pipeline.erasing import erase, release_erasures
 from persons.pipeline.grouping import group_faces
 from persons.pipeline.jobs import release_jobs, work
 from persons.pipeline.leftovers import Left, release_claims, sweep
@@ -19,6 +20,7 @@ from persons.pipeline.verifying import ask_for_all, left_verifications, verify_c
 __all__ = [
     "Left",
     "ask_for_all",
+    "erase",
     "group_faces",
     "keep_rules",
     "left_verifications",
@@ -27,6 +29,7 @@ __all__ = [
     "purge_trash",
     "recognise_batch",
     "release_claims",
+    "release_erasures",
     "release_jobs",
     "seal_audit",
     "sweep",

@@ -14,6 +14,8 @@ from django.utils import timezone
 from persons import calls
 from persons.models import Face, Gallery, Person, Photo, PhotoState, Run, SyncState
 from persons.pipeline.consents import keep_consents
+from persons.pipeline.erasing import release_erasures, waiting_erasures
+from persons.pipeline.erasing.replay import replay_erasures
 from persons.pipeline.grouping import release_groupings, waiting_groupings
 from persons.pipeline.jobs import release_jobs, waiting_jobs
 from persons.pipeline.looking import begin_looks
@@ -38,6 +40,7 @@ class Left:
     people: list[int]
     jobs: list[int]
     groupings: list[int]
+    erasures: list[int]
     retention: list[int]
     has_spent_trash: bool = False
 
@@ -46,6 +49,7 @@ def sweep() -> Left:
     """Free the claims of dead workers, close what they left open, begin what is due, and list what
     waits."""
     release_claims()
+    replay_erasures()
     settle_merged()
     count_faces()
     keep_consents()
@@ -70,6 +74,7 @@ def sweep() -> Left:
         people=list(people.values_list("pk", flat=True)[:SWEEP_LIMIT]),
         jobs=waiting_jobs(now),
         groupings=waiting_groupings(),
+        erasures=waiting_erasures(now),
         retention=begin_runs(),
         has_spent_trash=spent_trash().exists(),
     )
@@ -134,6 +139,7 @@ def release_claims(*, everything: bool = False) -> int:
     )
     count += release_jobs(until, blame=not everything)
     count += release_groupings(until, blame=0 if everything else 1)
+    count += release_erasures(until, blame=not everything)
     count += release_runs(until, blame=0 if everything else 1)
     calls.interrupt(until)
     return count

@@ -17,6 +17,7 @@ from django.utils import timezone
 from persons import calls, consent, images
 from persons.audit import Actor
 from persons.backends import vision_for
+from persons.erasures import REFUSED, pictures_erased_in
 from persons.locking import in_turn, locked
 from persons.models import (
     Call,
@@ -63,7 +64,7 @@ def sync(person_pk: int) -> int | None:
     token = uuid.uuid4().hex
     now = timezone.now()
     if not Person.objects.filter(
-        pk=person_pk, sync_state=SyncState.QUEUED, sync_after__lte=now
+        pk=person_pk, sync_state=SyncState.QUEUED, sync_after__lte=now, erasing=False
     ).update(sync_state=SyncState.RUNNING, claim=token, claimed_at=now):
         return None
     if _copies_are_waiting(person_pk):
@@ -193,7 +194,7 @@ def _sync_enrolments(person: Person, vision: Vision, token: str) -> bool:
     """Set what is queued. Whether any picture was accepted."""
     queued = list(
         person.enrolments.filter(state=EnrolmentState.QUEUED).select_related(
-            "created_by", "face__photo__gallery", "origin"
+            "created_by", "face__photo__gallery", "origin", "person__space"
         )
     )
     sent = _with_pictures(queued)
@@ -278,6 +279,10 @@ def _with_pictures(queued: Iterable[Enrolment]) -> list[tuple[Enrolment, Image]]
     for enrolment in queued:
         try:
             data = _enrolment_image(enrolment)
+            digest = hashlib.sha256(data).hexdigest()
+            if pictures_erased_in(enrolment.person.space, [digest]):
+                _refuse(enrolment, f"Not sent: {REFUSED}.")
+                continue
         except (FileNotFoundError, images.ImageRefused) as error:
             _refuse(enrolment, f"The picture of this face could not be made: {error}")
             continue

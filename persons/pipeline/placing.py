@@ -8,10 +8,11 @@ somebody else is replaced by a new one. Nobody who is there is changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from persons.erasures import ids_erased_in, pictures_erased_of
 from persons.models import Person, Space, User
 from persons.models.spaces import FAR_OUT
 from persons.pipeline.manifests import Manifest, SavedPerson
@@ -38,12 +39,13 @@ class Conflict:
 @dataclass(frozen=True, slots=True)
 class Placing:
     """`new` are to be made, each with their id in the space; `known` are there. `next_id` comes
-    after everybody's."""
+    after everybody's. `erased` are left out."""
 
     new: Sequence[tuple[SavedPerson, int]]
     known: int
     conflicts: Sequence[Conflict]
     next_id: int
+    erased: frozenset[int] = frozenset()
 
     @property
     def moved(self) -> dict[int, int]:
@@ -58,10 +60,15 @@ def place(manifest: Manifest, space: Space) -> Placing:
     by_label = {label.lower(): person_id for person_id, label, into in rows if label and not into}
     is_origin = manifest.key == key_of(space)
     ids = [*labels, *(person.id for person in manifest.people)]
+    gone = erased_from(manifest, space, labels)
     next_id = max(space.next_person_id, *(1 + one for one in ids if one < FAR_OUT), 1)
     new: list[tuple[SavedPerson, int]] = []
     conflicts: list[Conflict] = []
     for person in sorted(manifest.people, key=lambda person: person.id):
+        if person.id in gone:
+            continue
+        if person.merged_into in gone:
+            person = replace(person, merged_into=None)
         here = labels.get(person.id)
         namesake = None if person.merged_into else by_label.get(person.label.lower())
         if here is not None and (is_origin or (here and here.lower() == person.label.lower())):
@@ -75,7 +82,24 @@ def place(manifest: Manifest, space: Space) -> Placing:
             conflicts.append(Conflict("id", person.id, person.label, next_id, person.label))
             new.append((person, next_id))
             next_id += 1
-    return Placing(new, len(manifest.people) - len(new), conflicts, next_id)
+    known = len(manifest.people) - len(new) - len(gone)
+    return Placing(new, known, conflicts, next_id, frozenset(gone))
+
+
+def erased_from(manifest: Manifest, space: Space, there: Collection[int]) -> set[int]:
+    """The snapshot's ids of people who were erased since, and come back by no snapshot.
+
+    Of the space that it was taken from they are known by their number, unless somebody else has
+    that one by now; of another one by their pictures alone.
+    """
+    digests = pictures_erased_of(space.team_id, manifest.digests)
+    if manifest.key == key_of(space):
+        ids = ids_erased_in(space, [person.id for person in manifest.people])
+        return ids - set(there)
+    by_person: dict[int, set[str]] = {}
+    for picture in manifest.pictures:
+        by_person.setdefault(picture.person, set()).add(picture.sha256)
+    return {person for person, theirs in by_person.items() if theirs <= digests}
 
 
 def make_people(placing: Placing, space: Space, user: User | None) -> None:

@@ -21,6 +21,7 @@ from django.utils import timezone
 from persons import audit, consent, ledger
 from persons.audit import Actor
 from persons.backends import vision_for
+from persons.erasures import pictures_erased_of
 from persons.models import (
     Decision,
     Enrolment,
@@ -141,21 +142,26 @@ def _want_some(held: Held, space: Space, snapshot: Snapshot) -> None:
     """The next enrolments of the snapshot's list become QUEUED for this job."""
     job, manifest = held.job, snapshot.manifest
     some = manifest.pictures[job.position : job.position + PICTURES_AT_ONCE]
+    erased = pictures_erased_of(space.team_id, (picture.sha256 for picture in some))
     for digest in dict.fromkeys(picture.sha256 for picture in some):
+        if digest in erased:
+            continue
         key = ledger.picture_key(space.team_id, digest)
         if not default_storage.exists(key):
             default_storage.save(key, ContentFile(snapshot.picture(digest)))
     with transaction.atomic():
         space = Space.objects.select_for_update(no_key=True).get(pk=space.pk)
-        wanted = _Wanted(job, space, some, is_origin=manifest.key == key_of(space))
+        left = tuple(picture for picture in some if picture.sha256 not in erased)
+        wanted = _Wanted(job, space, left, is_origin=manifest.key == key_of(space))
         there, corrected = wanted.queue()
         report = job.report | {
             "there": job.report["there"] + there,
             "corrected": job.report["corrected"] + corrected,
+            "erased": job.report.get("erased", 0) + len(some) - len(left),
         }
         held.renew(
             position=job.position + len(some),
-            done=job.done + there + corrected,
+            done=job.done + there + corrected + len(some) - len(left),
             report=report,
         )
 

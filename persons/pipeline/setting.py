@@ -59,7 +59,8 @@ def _queued(job: SpaceJob) -> QuerySet[Enrolment]:
 def _settled(job: SpaceJob) -> int:
     """Pictures of which it is known what became of them."""
     rows = Enrolment.objects.filter(job=job).exclude(state=EnrolmentState.QUEUED).count()
-    settled: int = job.report["there"] + job.report["corrected"] + rows
+    done = job.report["there"] + job.report["corrected"] + job.report.get("erased", 0)
+    settled: int = done + rows
     return min(job.total, settled)
 
 

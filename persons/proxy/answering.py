@@ -16,6 +16,7 @@ from django.db import transaction
 from persons import audit, calls, consent, holds, keys, ledger, metering, reuse, statements
 from persons.audit import Actor
 from persons.backends import vision_for
+from persons.erasures import BUSY, REFUSED, ids_being_erased_in, pictures_erased_in
 from persons.images import foreign_format, pixel_size
 from persons.models import ApiKey, Call, Person, Recognition, Space
 from persons.pipeline.asking import Outcome, send
@@ -251,9 +252,39 @@ def _demand_nobody_without_consent(
 # --- What is not done for some of a request's people ---
 
 
-def _reasons(asked: Asked, space: Space) -> dict[int, str]:
-    """By the numbers of people, why they are not enrolled, or not deleted. Raises BadMeta where a
-    space is not emptied."""
+def _reasons(asked: Asked, space: Space) -> dict[str, str]:
+    """By the names of images, why they are not enrolled, or their people not deleted.
+
+    Raises BadMeta where a space is not emptied.
+    """
+    by_person = _reasons_by_person(asked, space)
+    request = asked.request
+    if not isinstance(request, SetRequest | DeleteRequest):
+        return {}
+    found = {
+        entry.name: by_person[entry.person_id]
+        for entry in request.images
+        if entry.person_id in by_person
+    }
+    return found | _erased(asked, space) if isinstance(request, SetRequest) else found
+
+
+def _erased(asked: Asked, space: Space) -> dict[str, str]:
+    """Who is being erased just now, and pictures of whom was: by image, why it is not sent."""
+    assert isinstance(asked.request, SetRequest)
+    entries = asked.request.images
+    busy = ids_being_erased_in(space, {entry.person_id for entry in entries})
+    found = {entry.name: BUSY for entry in entries if entry.person_id in busy}
+    digests = [calls.digest_of(image) for image in asked.images]
+    gone = pictures_erased_in(space, digests)
+    for entry, digest in zip(entries, digests, strict=True):
+        if digest in gone:
+            found[entry.name] = REFUSED
+    return found
+
+
+def _reasons_by_person(asked: Asked, space: Space) -> dict[int, str]:
+    """Raises BadMeta."""
     request = asked.request
     if isinstance(request, SetRequest):
         lacking = consent.lacking_ids(space, {entry.person_id for entry in request.images})
@@ -271,11 +302,11 @@ def _reasons(asked: Asked, space: Space) -> dict[int, str]:
     return {one: f"person{one} is under legal hold and is not deleted" for one in ids}
 
 
-def _answer_partly(asked: Asked, space: Space, vision: Vision, reasons: Mapping[int, str]) -> bytes:
+def _answer_partly(asked: Asked, space: Space, vision: Vision, reasons: Mapping[str, str]) -> bytes:
     """Those for whom there is no reason against it go through; of the others nothing is sent, and
     each of their images gets a permanent error."""
     assert isinstance(asked.request, SetRequest | DeleteRequest)
-    refused = [entry.person_id in reasons for entry in asked.request.images]
+    refused = [entry.name in reasons for entry in asked.request.images]
     if not any(refused):
         return _answer(asked, space, vision)
     if asked.images:
@@ -300,7 +331,7 @@ def _part(asked: Asked, wanted: Sequence[bool]) -> Asked:
 
 
 def _refuse(
-    asked: Asked, space: Space, vision: Vision, reasons: Mapping[int, str]
+    asked: Asked, space: Space, vision: Vision, reasons: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """The entries of images that are not sent, with a call in the history that says so."""
     assert isinstance(asked.request, SetRequest | DeleteRequest)
@@ -310,7 +341,7 @@ def _refuse(
         method=asked.method,
         meta=asked.meta,
         images=[
-            replace(one, image=Image(one.image.name, b""), digest=calls.digest_of(one.image))
+            replace(one, image=Image(one.image.name, b""), digest=_digest_to_keep(one, reasons))
             for one in _sent(asked)
         ],
         source=asked.actor.source,
@@ -318,13 +349,16 @@ def _refuse(
         key=asked.key,
         space_version=space.version,
     )
-    errors = [
-        envelope.failed(entry.name, reasons[entry.person_id]) for entry in asked.request.images
-    ]
+    errors = [envelope.failed(entry.name, reasons[entry.name]) for entry in asked.request.images]
     told = Answer(envelope.success({"objects": errors}))
     parsed = envelope.parse(asked.method, told)
     calls.end(call, told, None, match_objects(asked.request.names, parsed))
     return errors
+
+
+def _digest_to_keep(sent: calls.Sent, reasons: Mapping[str, str]) -> str:
+    """Nothing is kept of a picture of somebody who was erased."""
+    return "" if reasons[sent.image.name] == REFUSED else calls.digest_of(sent.image)
 
 
 def _with_errors(raw: bytes, refused: Sequence[bool], errors: list[dict[str, Any]]) -> bytes:

@@ -65,7 +65,9 @@ class FaceSerializer(serializers.ModelSerializer[Face]):
 
     @extend_schema_field(
         serializers.ChoiceField(
-            [Decision.NAMED, Decision.IGNORED], allow_null=True, help_text="A human's."
+            [Decision.NAMED, Decision.IGNORED, Decision.ERASED],
+            allow_null=True,
+            help_text="A human's; `erased`: of somebody who was erased.",
         )
     )
     def get_decision(self, face: Face) -> str | None:

@@ -1,0 +1,72 @@
+"""A backup of database and files, and its restore, as an operator does it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+from django.db import connection, connections
+
+from persons import backends
+
+
+def take(folder: Path) -> Callable[[], None]:
+    """Back up into `folder`; what is returned restores it."""
+    media = Path(settings.MEDIA_ROOT)
+    shutil.copytree(media, folder / "media")
+    restore = _take_sqlite(folder) if connection.vendor == "sqlite" else _take_postgres(folder)
+
+    def put_back() -> None:
+        restore()
+        shutil.rmtree(media)
+        shutil.copytree(folder / "media", media)
+        # As processes that are started anew.
+        cache.clear()
+        backends._engine.cache_clear()
+
+    return put_back
+
+
+def _take_sqlite(folder: Path) -> Callable[[], None]:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path = Path(connection.settings_dict["NAME"])
+    connections.close_all()
+    shutil.copy(path, folder / "database")
+
+    def restore() -> None:
+        connections.close_all()
+        for suffix in ("-wal", "-shm"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        shutil.copy(folder / "database", path)
+
+    return restore
+
+
+def _take_postgres(folder: Path) -> Callable[[], None]:
+    """By COPY, as pg_dump does it, table by table."""
+    tables = sorted(connection.introspection.table_names())
+    names = [connection.ops.quote_name(table) for table in tables]
+    for table, name in zip(tables, names, strict=True):
+        with connection.cursor() as cursor, (folder / table).open("wb") as file:
+            copy: Any = cursor.copy(f"COPY {name} TO STDOUT")
+            with copy as rows:
+                for part in rows:
+                    file.write(part)
+
+    def restore() -> None:
+        with connection.cursor() as cursor:
+            # As pg_restore --disable-triggers.
+            cursor.execute("SET session_replication_role = replica")
+            cursor.execute(f"TRUNCATE {', '.join(names)}")
+            for table, name in zip(tables, names, strict=True):
+                copy: Any = cursor.copy(f"COPY {name} FROM STDIN")
+                with copy as rows, (folder / table).open("rb") as file:
+                    rows.write(file.read())
+            cursor.execute("SET session_replication_role = DEFAULT")
+
+    return restore
