@@ -101,7 +101,7 @@ class TestThousandsOfFaces:
 
     @pytest.fixture(autouse=True)
     def few_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("persons.actions.merging.MOST_AT_ONCE", 2)
+        monkeypatch.setattr("persons.actions.merging.MOST_MOVED", 2)
         monkeypatch.setattr("persons.pipeline.following.PHOTOS_AT_ONCE", 2)
 
     def test_they_follow_photo_by_photo_and_back_again(self, bob: User, person: Make) -> None:

@@ -32,7 +32,8 @@ from persons.models.faces import FaceQuerySet
 from persons.pipeline.following import queue_following
 from persons.settling import photos_with_several, roots_of, settle_in_turn, subtree_of
 
-MOST_AT_ONCE = 1000
+MOST_MOVED = 300
+MOST_SETTLED = 60
 """Faces that are moved, and photos that are settled, while somebody waits for it. Where there are
 more, a worker goes through them: until it is done, some still stand under the old name."""
 
@@ -52,9 +53,9 @@ def merge_people(*, actor: Actor, person: Person, into: Person) -> Change:
     into = _root(into)
     theirs = Face.everything.filter(person=person)
     count, photos = theirs.count(), set[int]()
-    if count <= MOST_AT_ONCE:
+    if count <= MOST_MOVED:
         photos = _photos_of_both(person, into) | _photos_rejected(person, into)
-    is_long = count + len(photos) > MOST_AT_ONCE
+    is_long = count > MOST_MOVED or len(photos) > MOST_SETTLED
     if not is_long:
         photos = _lock_photos(photos)
         count = _move(theirs, into)
@@ -129,9 +130,9 @@ def part(*, actor: Actor, change: Change) -> None:
     theirs = subtree_of(person.pk)
     moved = said_for(root.pk, theirs)
     count, photos = moved.count(), set[int]()
-    if count <= MOST_AT_ONCE:
+    if count <= MOST_MOVED:
         photos = _photos_rejected(person, root) | photos_with_several(root.pk)
-    is_long = count + len(photos) > MOST_AT_ONCE
+    is_long = count > MOST_MOVED or len(photos) > MOST_SETTLED
     if not is_long:
         photos = _lock_photos(photos)
         count = _move(moved, person)
