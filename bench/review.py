@@ -303,8 +303,9 @@ def report(found: Stretch, asked: argparse.Namespace, load: float) -> str:
         f"Without the time to look it would be {most:,} in ten minutes."
     )
     notes = (
-        f"{found.stored} of these {count} decisions were in the database at the end. From a key to the "
-        "next card includes the browser's own work; the server's answers, which no card waits for, include those that bring the next cards."
+        f"{found.stored} of these {count} decisions were in the database at the end. From a key "
+        "to the next card includes the browser's own work; the server's answers, which no card "
+        "waits for, include those that bring the next cards."
     )
     lines = [
         "# How quick a review by keyboard is",
