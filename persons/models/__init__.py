@@ -1,5 +1,5 @@
-from persons.models.audit import AuditEntry
-from persons.models.calls import Call, Recognition, Source
+from persons.models.audit import AuditChain, AuditEntry, AuditSeal
+from persons.models.calls import Call, Finding, Recognition, Source
 from persons.models.changes import Change, ChangedFace, ChangeKind, Likeness
 from persons.models.cloud import CloudBucket, CloudCircuit, CloudToken, Meter, MonthTotal
 from persons.models.engine import EngineEmbedding, EngineSpace
@@ -7,6 +7,7 @@ from persons.models.faces import Decision, Face, Rejection, Review
 from persons.models.galleries import Arrival, Gallery, GalleryMember, Photo, PhotoState, ShareLink
 from persons.models.keys import ApiKey, KeyDay
 from persons.models.names import NameStart
+from persons.models.privacy import Consent, ErasedPicture, Erasure, LegalHold
 from persons.models.spaces import Enrolment, EnrolmentState, Person, Run, Space, SyncState
 from persons.models.teams import Invitation, Membership, Role, Team, User
 from persons.models.work import (
@@ -21,7 +22,9 @@ from persons.models.work import (
 __all__ = [
     "ApiKey",
     "Arrival",
+    "AuditChain",
     "AuditEntry",
+    "AuditSeal",
     "Call",
     "Change",
     "ChangeKind",
@@ -29,19 +32,24 @@ __all__ = [
     "CloudBucket",
     "CloudCircuit",
     "CloudToken",
+    "Consent",
     "Decision",
     "EngineEmbedding",
     "EngineSpace",
     "Enrolment",
     "EnrolmentState",
+    "ErasedPicture",
+    "Erasure",
     "Face",
     "FaceVector",
+    "Finding",
     "Gallery",
     "GalleryMember",
     "Grouping",
     "Invitation",
     "JobState",
     "KeyDay",
+    "LegalHold",
     "Likeness",
     "Membership",
     "Meter",

@@ -1,4 +1,4 @@
-"""Who did what to what, when, from where and why."""
+"""Who did what to what, when, from where and why; and the chain that shows it unaltered."""
 
 from __future__ import annotations
 
@@ -12,14 +12,30 @@ from persons.models.teams import Team, User
 
 
 class AuditEntry(models.Model):
-    """Written with the change, in its transaction (`persons.audit.record`). Never changed after."""
+    """Written with the change, in its transaction (`persons.audit.record`). Never changed after.
+
+    `target_text`, `before`, `after` and `reason` are the payload: what may speak of the person whom
+    it is about. The chain covers `digest`, salted SHA-256 of the payload, so that an erasure can
+    blank it (`erased_at`, with the salt, so that nobody can guess what stood there) and the chain
+    still verifies. `stamp` is the server's own mark on a new entry, by which the sealer knows one
+    that was slipped in by other hands. The sealer sets `sequence`, `previous` and `hash`, once.
+
+    No team: the installation's own entries, as a failed sign-in under an unknown name.
+    """
 
     team = models.ForeignKey(
         Team, null=True, blank=True, on_delete=models.PROTECT, related_name="audit_entries"
     )
     at = models.DateTimeField(default=timezone.now, editable=False)
+    # The number is a fact of the past: it stays when the account is deleted.
     actor = models.ForeignKey(
-        User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+        User,
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
     )
     actor_text = models.CharField(max_length=200, blank=True)
     source = models.CharField(max_length=8, choices=Source.choices)
@@ -33,9 +49,24 @@ class AuditEntry(models.Model):
     after = models.JSONField(default=dict, blank=True)
     reason = models.CharField(max_length=500, blank=True)
 
+    salt = models.CharField(max_length=32, blank=True)
+    digest = models.CharField(max_length=64, blank=True)
+    stamp = models.CharField(max_length=64, blank=True)
+    erased_at = models.DateTimeField(null=True, blank=True)
+    sequence = models.PositiveBigIntegerField(null=True, blank=True, help_text="From 1, by team.")
+    previous = models.CharField(max_length=64, blank=True)
+    hash = models.CharField(max_length=64, blank=True)
+
     class Meta:
         ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["team", "sequence"],
+                name="one_entry_a_sequence",
+            ),
+        ]
         indexes = [
+            models.Index(fields=["id"], name="audit_unsealed", condition=models.Q(sequence=None)),
             models.Index(fields=["team", "-id"], name="audit_list"),
             models.Index(fields=["team", "action", "-id"], name="audit_by_action"),
             models.Index(fields=["actor", "team", "-id"], name="audit_by_actor"),
@@ -58,3 +89,55 @@ class AuditEntry(models.Model):
 
     def delete(self, *args: Any, **kwargs: Any) -> Never:
         raise TypeError("An audit entry is never deleted.")
+
+
+class AuditChain(models.Model):
+    """A team's chain, or the installation's (no team): its head, and how far it was verified.
+
+    Whoever seals locks the row. `problem` says what the last verification found, if anything.
+    """
+
+    team = models.OneToOneField(
+        Team, null=True, blank=True, on_delete=models.PROTECT, related_name="audit_chain"
+    )
+    sequence = models.PositiveBigIntegerField(default=0)
+    hash = models.CharField(max_length=64, blank=True)
+    sealed_at = models.DateTimeField(null=True, blank=True)
+    verified_sequence = models.PositiveBigIntegerField(default=0)
+    verified_at = models.DateTimeField(null=True, blank=True)
+    problem = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                models.Value(1), condition=models.Q(team=None), name="one_chain_without_team"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"chain of {self.team or 'the installation'}"
+
+
+class AuditSeal(models.Model):
+    """A signed checkpoint: the chain of `team` had `hash` at `sequence`. Never changed.
+
+    `key` is the fingerprint of the Ed25519 key, `signature` hexadecimal. `copied_at` is when it was
+    written to where seals are kept outside, if they are.
+    """
+
+    team = models.ForeignKey(
+        Team, null=True, blank=True, on_delete=models.PROTECT, related_name="audit_seals"
+    )
+    sequence = models.PositiveBigIntegerField()
+    hash = models.CharField(max_length=64)
+    at = models.DateTimeField(default=timezone.now, editable=False)
+    key = models.CharField(max_length=64)
+    signature = models.CharField(max_length=128)
+    copied_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["team", "-sequence"], name="seal_by_sequence")]
+
+    def __str__(self) -> str:
+        return f"seal of {self.team or 'the installation'} at {self.sequence}"

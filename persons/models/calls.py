@@ -91,6 +91,22 @@ class Call(models.Model):
     error = models.TextField(blank=True)
     answer = models.TextField(blank=True)
 
+    # What the answer was judged by, as it was then: it cannot be asked for later.
+    threshold = models.FloatField(null=True, blank=True)
+    confirm_threshold = models.FloatField(null=True, blank=True)
+    enrolled_people = models.PositiveIntegerField(
+        null=True, blank=True, help_text="How many people the space held then."
+    )
+    enrolled_pictures = models.PositiveIntegerField(null=True, blank=True)
+    reason = models.CharField(max_length=500, blank=True)
+
+    # What the audit's entry of the call says of it: salted digest of the whole record.
+    salt = models.CharField(max_length=32, blank=True)
+    digest = models.CharField(max_length=64, blank=True)
+    erased_at = models.DateTimeField(
+        null=True, blank=True, help_text="When what was asked and answered was deleted, or a part."
+    )
+
     rows: list[Recognition]
     """Of a call that was begun just now (`persons.calls.begin`): its recognitions, in order."""
 
@@ -151,6 +167,10 @@ class Recognition(models.Model):
     error = models.TextField(blank=True)
     result = models.JSONField(default=dict, blank=True)
     face_count = models.PositiveSmallIntegerField(default=0)
+    request_id = models.CharField(
+        max_length=36, blank=True, help_text="Of the request that caused it, where a worker asked."
+    )
+    erased_at = models.DateTimeField(null=True, blank=True)
 
     objects = RecognitionQuerySet.as_manager()
 
@@ -166,3 +186,45 @@ class Recognition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} of {self.call}"
+
+
+class Finding(models.Model):
+    """One face of one answer, as Vision told it and by what it was judged then. Never changed.
+
+    `told_id` is the wire's `person_id`, None for `undefined`; `person` is the row of that id. The
+    box is in the sent picture's pixels. `runner_up` is the `person_id` that came second, and
+    `matched_sha256` the enrolled picture that came first, where the backend tells: the embedded
+    recogniser does, the cloud does not.
+    """
+
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="findings")
+    call = models.ForeignKey(Call, on_delete=models.CASCADE, related_name="findings")
+    recognition = models.ForeignKey(Recognition, on_delete=models.CASCADE, related_name="findings")
+    gallery = models.ForeignKey(
+        "persons.Gallery", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    position = models.PositiveSmallIntegerField(help_text="Among the faces of the image.")
+    told_id = models.PositiveBigIntegerField(null=True, blank=True)
+    person = models.ForeignKey(
+        "persons.Person", null=True, blank=True, on_delete=models.SET_NULL, related_name="findings"
+    )
+    similarity = models.FloatField(default=0.0)
+    confidence = models.FloatField(default=0.0)
+    left = models.IntegerField(default=0)
+    top = models.IntegerField(default=0)
+    right = models.IntegerField(default=0)
+    bottom = models.IntegerField(default=0)
+    runner_up = models.PositiveBigIntegerField(null=True, blank=True)
+    runner_up_similarity = models.FloatField(null=True, blank=True)
+    matched_sha256 = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        ordering = ["recognition", "position"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["recognition", "position"], name="one_finding_a_position"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"face {self.position} of {self.recognition}"

@@ -184,6 +184,9 @@ class Photo(models.Model):
     )
     after = models.DateTimeField(default=timezone.now, help_text="Not tried again before this.")
     requested = models.PositiveIntegerField(default=1)
+    request_id = models.CharField(
+        max_length=36, blank=True, help_text="The request that asked for recognition last."
+    )
     claim = models.CharField(max_length=32, blank=True)
     claimed_at = models.DateTimeField(null=True, blank=True)
     recognised_at = models.DateTimeField(null=True, blank=True)

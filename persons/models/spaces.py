@@ -89,6 +89,10 @@ class Space(models.Model):
         validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
         help_text="A match below this is a suggestion that somebody has to confirm. 0 to 1.",
     )
+    require_consent = models.BooleanField(
+        default=False,
+        help_text="Nobody is enrolled or recognised here without a consent that is in force.",
+    )
     version = models.PositiveBigIntegerField(default=0)
     drift = models.PositiveBigIntegerField(
         default=0, help_text="Recognitions that wrote: create_new and update_embedding."
@@ -235,6 +239,7 @@ class Person(models.Model):
         related_name="+",
         help_text="Whose decision the next sync carries out.",
     )
+    sync_request_id = models.CharField(max_length=36, blank=True)
     claim = models.CharField(max_length=32, blank=True)
     claimed_at = models.DateTimeField(null=True, blank=True)
 
@@ -357,6 +362,7 @@ class Enrolment(models.Model):
     created_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
+    request_id = models.CharField(max_length=36, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     done_at = models.DateTimeField(null=True, blank=True)
 
@@ -411,6 +417,7 @@ class Run(models.Model):
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     reason = models.CharField(max_length=300)
+    request_id = models.CharField(max_length=36, blank=True)
     photo_count = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)

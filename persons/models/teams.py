@@ -48,6 +48,27 @@ class Team(models.Model):
         blank=True,
         help_text="Nothing is sent any more in a month that has cost this much. Empty: no limit.",
     )
+    require_reasons: models.JSONField[list[str], list[str]] = models.JSONField(
+        default=list,
+        blank=True,
+        help_text='For what a reason is asked: "person", "evidence", "export".',
+    )
+    reason_choices: models.JSONField[list[str], list[str]] = models.JSONField(
+        default=list, blank=True, help_text="Reasons to choose from. Empty: free text."
+    )
+    # How many days things are kept; empty: until somebody deletes them.
+    probe_days = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Pictures that clients of the proxy sent."
+    )
+    unknown_days = models.PositiveIntegerField(
+        null=True, blank=True, help_text="What is known of the looks of faces without a name."
+    )
+    history_days = models.PositiveIntegerField(
+        null=True, blank=True, help_text="What was asked of Vision and what it answered."
+    )
+    trash_days = models.PositiveIntegerField(
+        default=30, help_text="How long what was thrown away can be taken back."
+    )
     members = models.ManyToManyField(User, through="Membership", related_name="teams")
 
     def __str__(self) -> str:
