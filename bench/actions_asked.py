@@ -11,6 +11,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.models import QuerySet
 from PIL import Image
 
+from persons.actions.changes import undo
+from persons.audit import Actor
 from persons.models import (
     Change,
     Decision,
@@ -21,6 +23,8 @@ from persons.models import (
     Person,
     Photo,
     Review,
+    Source,
+    User,
 )
 
 AT_ONCE = 40
@@ -216,6 +220,7 @@ def _people(world: World) -> Iterator[Probe]:
         ],
         limit=PAGE_MS,
     )
+    yield deed("Merge 50,000 faces", lambda: _merging_the_star(world), limit=PAGE_MS)
     yield deed(
         "Split a person",
         lambda: [
@@ -244,6 +249,16 @@ def _people(world: World) -> Iterator[Probe]:
         "Take an enrolment back",
         lambda: [Ask(world.url("enrolment_remove", one.pk), {}) for one in world.some(enrolments)],
     )
+
+
+def _merging_the_star(world: World) -> Iterator[Ask]:
+    """Each time into somebody else; it is undone in between, before its faces have followed."""
+    actor = Actor(User.objects.get(username=world.who), Source.PAGE)
+    star = _star(world)
+    for one in world.some(world.people().exclude(pk=star.pk)):
+        data = {"with": one.person_id, "keep": one.person_id}
+        yield Ask(world.url("person_merge", 0, star.person_id), data)
+        undo(actor=actor, change=Change.objects.filter(person=star, kind="merge").latest("pk"))
 
 
 def _pairs(people: list[Person]) -> list[tuple[Person, Person]]:

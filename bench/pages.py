@@ -314,6 +314,8 @@ def prepare(folder: str) -> None:
 
     django.setup()
     call_command("collectstatic", verbosity=0, interactive=False)
+    # Loads and keeps what a server's process does.
+    import dashboard.wsgi  # noqa: F401
 
 
 if __name__ == "__main__":

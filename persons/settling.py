@@ -14,8 +14,16 @@ from django.db.models import Count, Q
 
 from persons.locking import locked
 from persons.models import Decision, Face, Person, Photo, Rejection, Review, Space
+from persons.tables import Table, save
 
-SETTLED = ["person", "review", "review_rank", "space", "gallery"]
+SETTLED = ["person_id", "review", "review_rank", "space_id", "gallery_id"]
+FACES, PHOTOS = Table(Face), Table(Photo)
+
+WORDS = ("found_person", "grouped_person", "decision", "decided_person")
+LOOKED_AT = ("photo", "missing", "trashed", "similarity", *WORDS)
+"""What of a face it depends on who it is."""
+COUNTED = ("face_count", "unknown_count")
+THRESHOLDS = ("gallery__space__threshold", "gallery__space__confirm_threshold")
 
 DOUBLE_RANK = 0.9
 """One of two faces of a photo that are said to be one person is wrong, nearly always."""
@@ -32,9 +40,10 @@ def settle_photos(photo_pks: Iterable[int]) -> None:
     locks the photos, then their faces. Trashed ones too. Seven queries, however many photos.
     """
     wanted = Photo.everything.filter(pk__in=sorted(set(photo_pks)))
-    photos = list(locked(wanted.select_related("gallery__space")))
+    photos = list(locked(wanted.select_related("gallery__space").only(*COUNTED, *THRESHOLDS)))
     faces: dict[int, list[Face]] = defaultdict(list)
-    for face in locked(Face.everything.filter(photo__in=photos)):
+    rows = Face.everything.filter(photo__in=[photo.pk for photo in photos])
+    for face in locked(rows.only(*LOOKED_AT, *SETTLED)):
         faces[face.photo_id].append(face)
     everybody = [face for some in faces.values() for face in some]
     rejected = _rejected(everybody)
@@ -45,10 +54,11 @@ def settle_photos(photo_pks: Iterable[int]) -> None:
     changed_faces, changed_photos = [], []
     for photo in photos:
         some = faces[photo.pk]
+        space = photo.gallery.space
         before = [_settled(face) for face in some]
         for face in some:
-            face.gallery_id, face.space_id = photo.gallery_id, photo.gallery.space_id
-        _settle(some, photo.gallery.space, rejected, roots)
+            face.gallery_id, face.space_id = photo.gallery_id, space.pk
+        _settle(some, space, rejected, roots)
         changed_faces += [
             face for face, old in zip(some, before, strict=True) if old != _settled(face)
         ]
@@ -57,18 +67,8 @@ def settle_photos(photo_pks: Iterable[int]) -> None:
         if counts != (photo.face_count, photo.unknown_count):
             photo.face_count, photo.unknown_count = counts
             changed_photos.append(photo)
-    if len(changed_faces) == 1:  # nearly always, and a tenth of the work
-        (face,) = changed_faces
-        Face.everything.filter(pk=face.pk).update(
-            person=face.person_id,
-            review=face.review,
-            review_rank=face.review_rank,
-            space=face.space_id,
-            gallery=face.gallery_id,
-        )
-    else:
-        Face.everything.bulk_update(changed_faces, SETTLED, batch_size=500)
-    Photo.everything.bulk_update(changed_photos, ["face_count", "unknown_count"], batch_size=500)
+    save(FACES, changed_faces, SETTLED)
+    save(PHOTOS, changed_photos, COUNTED)
 
 
 def _settled(face: Face) -> tuple[object, ...]:

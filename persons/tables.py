@@ -14,6 +14,8 @@ M = TypeVar("M", bound=Model)
 Row = tuple[Any, ...]
 Statement = tuple[str, Sequence[Any]]
 
+SAVED_AT_ONCE = 500
+
 # Texts and numbers in these columns go to the database as they are.
 _PLAIN_COLUMNS = (CharField, ForeignKey, IntegerField, TextField)
 _PLAIN_VALUES = frozenset({str, int, type(None)})
@@ -63,7 +65,8 @@ class Table(Generic[M]):
             new = ", ".join(f"{self._column(name)} = {instead.get(name, '%s')}" for name in names)
             return f"UPDATE {self.name} SET {new} WHERE id = %s", self._new(rows[0], given)
         new = ", ".join(
-            f"{self._column(name)} = new.column{place}" for place, name in enumerate(names, 1)
+            f"{self._column(name)} = new.column{place}{self._casts[name]}"
+            for place, name in enumerate(names, 1)
         )
         values = ", ".join([f"({places([*names, 'id'])})"] * len(rows))
         sql = (
@@ -82,6 +85,17 @@ class Table(Generic[M]):
     @cached_property
     def _by_name(self) -> dict[str, Field[Any, Any]]:
         return dict(zip(self._names, self._fields, strict=True))
+
+    @cached_property
+    def _casts(self) -> dict[str, str]:
+        """What PostgreSQL has to be told of a column of VALUES, which is text if it is all NULL."""
+        db = database()
+        if db.vendor != "postgresql":
+            return dict.fromkeys(self._by_name, "")
+        return {
+            name: "" if isinstance(field, (CharField, TextField)) else f"::{field.db_type(db)}"
+            for name, field in self._by_name.items()
+        }
 
     @cached_property
     def _converters(self) -> list[tuple[int, Any, Any]]:
@@ -105,6 +119,16 @@ def run(*statements: Statement) -> None:
     with database().cursor() as cursor:
         for sql, values in _joined(statements):
             cursor.execute(sql, values)
+
+
+def save(table: Table[M], some: Sequence[M], names: Sequence[str]) -> None:
+    """These attributes of rows that there are, in a statement for each 500 of them.
+
+    As the ORM's `bulk_update`, whose statement it takes both Python and the database ten times as
+    long to read: it has a WHEN for each row and column.
+    """
+    for start in range(0, len(some), SAVED_AT_ONCE):
+        run(table.update(some[start : start + SAVED_AT_ONCE], names))
 
 
 def rows(*statements: Statement) -> list[Row]:

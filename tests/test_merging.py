@@ -35,6 +35,7 @@ from persons.models import (
     Rejection,
     Review,
     Run,
+    SpaceJob,
     User,
 )
 from persons.pipeline.people import look_for
@@ -93,6 +94,63 @@ def whose(person: Person) -> int:
 
 def states(person: Person) -> list[str]:
     return [row.state for row in person.enrolments.order_by("pk")]
+
+
+class TestThousandsOfFaces:
+    """They follow in the background: the pointer alone is set at once."""
+
+    @pytest.fixture(autouse=True)
+    def few_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("persons.actions.merging.MOST_MOVED", 2)
+        monkeypatch.setattr("persons.pipeline.following.PHOTOS_AT_ONCE", 2)
+
+    def test_they_follow_photo_by_photo_and_back_again(self, bob: User, person: Make) -> None:
+        ada, bea = person("Ada", 5), person("Bea", 2)
+        change = merge_people(actor=by(bob), person=ada, into=bea)
+        assert (change.face_count, whose(ada), whose(bea)) == (5, 5, 2)
+        job = SpaceJob.objects.get()
+        assert (job.kind, job.requested_by, job.state) == ("follow", bob, "queued")
+        pipeline.work(job.pk)
+        job.refresh_from_db()
+        assert (job.state, job.done, job.total) == ("done", 5, 5)
+        assert (whose(ada), whose(bea)) == (0, 7)
+        undo(actor=by(bob), change=change)
+        assert (whose(ada), whose(bea)) == (0, 7)
+        pipeline.work(SpaceJob.objects.latest("pk").pk)
+        assert (whose(ada), whose(bea)) == (5, 2)
+        ada.refresh_from_db()
+        assert ada.face_count == 5
+
+    def test_a_worker_that_dies_leaves_off_where_the_next_goes_on(
+        self, bob: User, person: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ada, bea = person("Ada", 5), person("Bea")
+        merge_people(actor=by(bob), person=ada, into=bea)
+        job = SpaceJob.objects.get()
+        monkeypatch.setattr("persons.pipeline.claims.SLICE_SECONDS", -1.0)
+        assert pipeline.work(job.pk).jobs == [job.pk]
+        job.refresh_from_db()
+        assert (job.state, job.done, whose(bea)) == ("queued", 2, 2)
+        pipeline.work(job.pk)
+        pipeline.work(job.pk)
+        assert whose(bea) == 5
+
+    def test_undone_before_they_have_followed(self, bob: User, person: Make) -> None:
+        ada, bea = person("Ada", 5), person("Bea", 2)
+        change = merge_people(actor=by(bob), person=ada, into=bea)
+        undo(actor=by(bob), change=change)
+        for job in SpaceJob.objects.all():
+            pipeline.work(job.pk)
+        assert (whose(ada), whose(bea)) == (5, 2)
+
+    def test_a_face_that_is_rejected_meanwhile_is_neither(self, bob: User, person: Make) -> None:
+        ada, bea = person("Ada", 5), person("Bea")
+        merge_people(actor=by(bob), person=ada, into=bea)
+        face = Face.objects.filter(person=ada).earliest("pk")
+        reject_person(actor=by(bob), face=face, person=ada)
+        pipeline.work(SpaceJob.objects.get().pk)
+        face.refresh_from_db()
+        assert (face.person, whose(bea)) == (None, 4)
 
 
 class TestMerging:

@@ -15,6 +15,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from persons import pipeline
+from persons.engine.engine import ONE_FACE_ONLY
 from persons.models import (
     AuditEntry,
     Decision,
@@ -104,7 +105,8 @@ def test_the_focus_goes_to_the_next_unknown_face_and_then_around(
 
     def focused(face: Face, label: str) -> list[str]:
         text = part(client, do(face, "name"), label=label).text
-        return re.findall(r'aria-controls="names-(\d+)" autofocus', text)
+        assert not re.search(r'aria-controls="names-\d+" autofocus', text)
+        return re.findall(r'<li id="face-(\d+)"[^>]* autofocus>', text)
 
     assert focused(middle, "B") == [str(right.pk)]
     assert focused(right, "C") == [str(left.pk)]
@@ -192,6 +194,32 @@ def test_a_face_that_could_not_be_enrolled_says_why(
     )
     page = sign_in(vera).get(url(photo)).text
     assert "could not be enrolled: no face found" in page
+
+
+def test_a_drawn_box_without_a_face_says_what_to_do_instead_of_the_vendor_s_words(
+    photo: Photo, anna: Person, alice: User, vera: User, sign_in: SignIn
+) -> None:
+    face = FaceFactory.create(
+        photo=photo,
+        person=anna,
+        decision=Decision.NAMED,
+        decided_person=anna,
+        decided_by=alice,
+        decided_at=timezone.now(),
+        is_drawn=True,
+        drawn_by=alice,
+    )
+    refused = Enrolment.objects.create(
+        person=anna, face=face, state=EnrolmentState.FAILED, error=ONE_FACE_ONLY
+    )
+    client = sign_in(vera)
+    page = client.get(url(photo)).text
+    assert "draw it close around one face" in page
+    assert ONE_FACE_ONLY not in page
+    # Whatever else Vision says, it says itself.
+    refused.error = "image is broken"
+    refused.save()
+    assert "could not be enrolled: image is broken" in client.get(url(photo)).text
 
 
 # --- Names to choose from ---
@@ -318,12 +346,22 @@ def test_faces_are_named_by_keyboard_alone(
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(page.locator(f"#face-{faces[0].pk}")).to_contain_text("Annabel Lee")
+    # The next face has the focus, not its field: keys still are keys.
+    expect(page.locator(f"#face-{faces[1].pk}")).to_be_focused()
+    page.keyboard.press("n")
     expect(page.locator(f"[aria-controls=names-{faces[1].pk}]")).to_be_focused()
+    expect(page.locator(f"[aria-controls=names-{faces[1].pk}]")).to_have_value("")
     page.keyboard.type("Bea")
     page.keyboard.press("Enter")
     expect(page.locator(f"#face-{faces[1].pk}")).to_contain_text("Bea")
-    expect(page.locator(f"[aria-controls=names-{faces[2].pk}]")).to_be_focused()
+    expect(page.locator(f"#face-{faces[2].pk}")).to_be_focused()
     expect(page.locator("#live")).to_contain_text("Enrolling Bea")
+    # So it does when the list around it is renewed by a poll; and Enter does the same as `n`.
+    Face.objects.filter(pk=faces[0].pk).update(confidence=0.7)
+    expect(page.locator(f"#face-{faces[0].pk}")).to_contain_text("70%")
+    expect(page.locator(f"#face-{faces[2].pk}")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(f"[aria-controls=names-{faces[2].pk}]")).to_be_focused()
     # What is being typed outlives the list around it, when that is renewed by a poll.
     page.keyboard.type("Cec")
     Face.objects.filter(pk=faces[0].pk).update(confidence=0.5)

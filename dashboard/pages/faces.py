@@ -138,7 +138,8 @@ def _decide(
     *,
     stay: bool = False,
 ) -> HttpResponse:
-    """Do it, then show the faces again with the focus on the next unknown one, or on this one.
+    """Do it, then show the faces again with the focus on the next unknown one, or in this one's
+    field.
 
     A form with a `next` of its own goes there instead, also under htmx: that page's parts follow.
     """
@@ -156,7 +157,9 @@ def _decide(
 
 def _decided(request: PageRequest, photo: Photo, *, after: int, stay: bool = False) -> HttpResponse:
     context = parts_of(request, photo)
-    context["focus"] = after if stay else next_unknown(context["shown"], after=after)
+    # The next one itself, not its field: a key such as `n` is then no letter of a name.
+    context["focus"] = None if stay else next_unknown(context["shown"], after=after)
+    context["focus_field"] = after if stay else None
     return fragment(request, "photos/_decided.html", context)
 
 

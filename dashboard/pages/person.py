@@ -37,7 +37,7 @@ from persons.actions.people import (
     set_notes,
 )
 from persons.errors import Refused
-from persons.models import EnrolmentState, Face, Person, Run, SyncState
+from persons.models import EnrolmentState, Face, Person, Run, SpaceJob, SyncState
 from persons.settling import roots_of
 
 VIEWS = ("faces", "photos", "enrolments", "changes")
@@ -99,6 +99,7 @@ def person_page(request: PageRequest, found: Person, **more: Any) -> HttpRespons
 def _frame(request: PageRequest, found: Person, hidden: Collection[int]) -> dict[str, Any]:
     counts = enrolments.counts_of(found) | person_faces.counts_of(found, hidden)
     runs = list(Run.objects.running().filter(person=found))
+    following = _following(found)
     listed: Any = Person.objects.with_cover(hidden).get(pk=found.pk)
     return {
         "team": found.space.team,
@@ -110,12 +111,19 @@ def _frame(request: PageRequest, found: Person, hidden: Collection[int]) -> dict
         "can_erase": Right.MANAGE in rights_of(request.user, found.space.team),
         "sync": sync_of(found, counts),
         "runs": runs,
-        "is_live": found.sync_state != SyncState.IDLE or bool(runs),
+        "following": following,
+        "is_live": found.sync_state != SyncState.IDLE or bool(runs or following),
         "self_url": request.get_full_path() if request.method == "GET" else url_of(found),
         "can_remove": counts["rows"] == counts["removed"]
         and not found.faces.exists()
         and not found.merged.exists(),
     }
+
+
+def _following(found: Person) -> list[SpaceJob]:
+    """Work on faces that are on their way to this person, or from them."""
+    jobs = SpaceJob.objects.filter(space=found.space_id, kind=SpaceJob.Kind.FOLLOW).under_way()
+    return [job for job in jobs if found.pk in (job.report["root"], *job.report["people"])]
 
 
 def _chunk(

@@ -14,6 +14,7 @@ from django.http import HttpRequest, QueryDict
 
 from dashboard.pages.cards import counted
 from dashboard.pages.paging import KeyPage, page_by_key, page_by_keys
+from dashboard.pages.sheets import tiles_of
 from persons.models import AuditEntry, Decision, Face, Person, Photo, Review, Space
 from persons.models.faces import FaceQuerySet
 
@@ -149,12 +150,7 @@ def page_of_photos(person: Person, request: HttpRequest, hidden: Collection[int]
     newer = Face.objects.filter(person=person, photo=OuterRef("photo"), pk__gt=OuterRef("pk"))
     faces = Face.objects.filter(~Exists(newer), person=person).outside(hidden)
     page = page_by_key(faces, request, PHOTOS_PAGE)
-    photos = {
-        photo.pk: photo
-        for photo in Photo.objects.filter(pk__in=[face.photo_id for face in page.rows])
-        .select_related("gallery__team")
-        .prefetch_related("faces__person")
-    }
+    photos = tiles_of(Photo.objects.filter(pk__in=[face.photo_id for face in page.rows])).in_bulk()
     rows = [photos[face.photo_id] for face in page.rows if face.photo_id in photos]
     return KeyPage(rows, page.older, page.newer)
 

@@ -32,6 +32,8 @@ from persons.models import Decision, Face, Person, Photo, Recognition, Space
 from persons.storage import stored
 
 CALLS = 10
+NOT_ONE_FACE = "only one face"
+"""In what Vision says of a picture to `set` with no face in it, or with several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,17 @@ def _row(number: int, face: Face, guesses: dict[str, Person]) -> FaceRow:
         kind=_kind(face),
         guess=guess if guess not in not_them else None,
         not_them=not_them,
-        enrolment_error=next(errors, ""),
+        enrolment_error=_why_not_enrolled(face, next(errors, "")),
+    )
+
+
+def _why_not_enrolled(face: Face, error: str) -> str:
+    """A sentence that says what to do, where a box drawn by hand is the reason; else Vision's."""
+    if not error or not (face.is_drawn and NOT_ONE_FACE in error):
+        return f"This face could not be enrolled: {error}" if error else ""
+    return (
+        "The name stays here, but Vision can't learn from this box: it finds no face in it, or "
+        "more than one. Undo the name, take the box away and draw it close around one face."
     )
 
 

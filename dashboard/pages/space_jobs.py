@@ -22,6 +22,8 @@ OFFERED = timedelta(days=7)
 """How long the page offers by itself to restore what was emptied. The snapshot stays."""
 
 Kind = SpaceJob.Kind
+PHOTO_BY_PHOTO = (Kind.SETTLE, Kind.FOLLOW)
+"""Jobs that nobody has asked for as such: of no interest once they are over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def _recent(found: Space) -> list[SpaceJob]:
 
 def rows_of(recent: Sequence[SpaceJob]) -> list[JobRow]:
     """Those under way, and the newest one where it failed."""
-    asked = [job for job in recent if job.kind != Kind.SETTLE or job.is_under_way]
+    asked = [job for job in recent if job.kind not in PHOTO_BY_PHOTO or job.is_under_way]
     shown = [job for job in asked if job.is_under_way]
     if not shown and asked and asked[0].state == JobState.FAILED:
         shown = asked[:1]
@@ -131,6 +133,7 @@ def _row(job: SpaceJob, *, is_first_half: bool) -> JobRow:
     waits = job.state == JobState.QUEUED and job.after > timezone.now()
     can_cancel = {
         Kind.SETTLE: False,
+        Kind.FOLLOW: False,
         Kind.TRUNCATE: job.state == JobState.QUEUED,
         Kind.RESTORE: job.state != JobState.CANCELLED,
     }.get(Kind(job.kind), job.is_under_way and job.state != JobState.CANCELLED)
@@ -138,7 +141,7 @@ def _row(job: SpaceJob, *, is_first_half: bool) -> JobRow:
     return JobRow(
         job=job,
         words=_words(job, is_first_half=is_first_half),
-        unit="photo" if job.kind == Kind.SETTLE else "picture",
+        unit="photo" if job.kind in PHOTO_BY_PHOTO else "picture",
         pace=_pace(pace),
         ends_at=ends_at,
         trouble=job.error,
@@ -157,6 +160,7 @@ def _words(job: SpaceJob, *, is_first_half: bool) -> str:
             Kind.TRUNCATE: "The space was not emptied",
             Kind.RESTORE: "The restore stopped",
             Kind.SETTLE: "Working out the faces stopped",
+            Kind.FOLLOW: "Moving the faces of somebody who was merged stopped",
         }[Kind(job.kind)]
     if job.kind == Kind.RESTORE and not job.report.get("people"):
         return "Reading the snapshot"
@@ -168,6 +172,7 @@ def _words(job: SpaceJob, *, is_first_half: bool) -> str:
         Kind.TRUNCATE: "Emptying the space",
         Kind.RESTORE: "Restoring",
         Kind.SETTLE: "Working out who everybody is with the new thresholds",
+        Kind.FOLLOW: "Moving the faces of somebody who was merged, or parted again",
     }[Kind(job.kind)]
 
 

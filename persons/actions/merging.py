@@ -26,10 +26,16 @@ from persons.audit import Actor
 from persons.errors import Refused
 from persons.likeness import never_these_two
 from persons.locking import in_turn, locked
-from persons.models import Change, Decision, Face, Person, Photo, Rejection
+from persons.models import Change, Decision, Face, Person, Photo, Rejection, Space
 from persons.models.changes import ChangeKind
 from persons.models.faces import FaceQuerySet
+from persons.pipeline.following import queue_following
 from persons.settling import photos_with_several, roots_of, settle_in_turn, subtree_of
+
+MOST_MOVED = 300
+MOST_SETTLED = 60
+"""Faces that are moved, and photos that are settled, while somebody waits for it. Where there are
+more, a worker goes through them: until it is done, some still stand under the old name."""
 
 
 @transaction.atomic
@@ -45,8 +51,14 @@ def merge_people(*, actor: Actor, person: Person, into: Person) -> Change:
     if refused:
         raise Refused(refused)
     into = _root(into)
-    photos = _lock_photos(_photos_of_both(person, into) | _photos_rejected(person, into))
-    count = _move(Face.everything.filter(person=person), into)
+    theirs = Face.everything.filter(person=person)
+    count, photos = theirs.count(), set[int]()
+    if count <= MOST_MOVED:
+        photos = _photos_of_both(person, into) | _photos_rejected(person, into)
+    is_long = count > MOST_MOVED or len(photos) > MOST_SETTLED
+    if not is_long:
+        photos = _lock_photos(photos)
+        count = _move(theirs, into)
     people = lock_people([person.pk, into.pk])
     person, into = people[person.pk], people[into.pk]
     person.merged_into = into
@@ -55,7 +67,11 @@ def merge_people(*, actor: Actor, person: Person, into: Person) -> Change:
     if label:
         give_label(actor=actor, person=into, label=label)
     Person.objects.filter(pk=into.pk).update(face_count=F("face_count") + count)
-    settle_in_turn(photos)
+    if is_long:
+        _follow(actor, space, subtree_of(person.pk), into)
+    else:
+        settle_in_turn(photos)
+        tasks.ring(tasks.settle_person, into.pk)
     queue_syncs(move_pictures(person, into, actor=actor), actor=actor)
     change = Change.objects.create(
         team=space.team,
@@ -67,7 +83,6 @@ def merge_people(*, actor: Actor, person: Person, into: Person) -> Change:
         face_count=count,
         actor=actor.user,
     )
-    tasks.ring(tasks.settle_person, into.pk)
     audit.record(
         actor=actor,
         team=space.team,
@@ -115,8 +130,16 @@ def part(*, actor: Actor, change: Change) -> None:
         raise Refused(f"{person.name} is not merged any more.")
     root = _root(person)
     theirs = subtree_of(person.pk)
-    photos = _lock_photos(_photos_rejected(person, root) | photos_with_several(root.pk))
-    count = _move(said_for(root.pk, theirs), person)
+    moved = said_for(root.pk, theirs)
+    count, photos = moved.count(), set[int]()
+    if count <= MOST_MOVED:
+        photos = _photos_rejected(person, root) | photos_with_several(root.pk)
+    is_long = count > MOST_MOVED or len(photos) > MOST_SETTLED
+    if not is_long:
+        photos = _lock_photos(photos)
+        count = _move(moved, person)
+    # With those that had not followed yet.
+    count = Face.everything.filter(person=person).count() + (count if is_long else 0)
     people = lock_people([person.pk, root.pk, *([change.other_id] if change.other_id else [])])
     person, root = people[person.pk], people[root.pk]
     into = people.get(change.other_id or 0)
@@ -124,9 +147,12 @@ def part(*, actor: Actor, change: Change) -> None:
     person.merged_into = None
     person.save(update_fields=["merged_into", "label"])
     Person.objects.filter(pk=person.pk).update(face_count=count)
-    settle_in_turn(photos)
+    if is_long:
+        _follow(actor, person.space, theirs, root)
+    else:
+        settle_in_turn(photos)
+        tasks.ring(tasks.settle_person, root.pk)
     queue_syncs(bring_home(person, root, theirs, actor=actor), actor=actor)
-    tasks.ring(tasks.settle_person, root.pk)
 
 
 def _labels_apart(actor: Actor, change: Change, person: Person, into: Person | None) -> str:
@@ -236,8 +262,14 @@ def _photos_rejected(person: Person, other: Person) -> set[int]:
     return set(rejections.values_list("face__photo", flat=True))
 
 
-def _lock_photos(pks: Collection[int]) -> list[int]:
-    return list(locked(Photo.everything.filter(pk__in=pks)).values_list("pk", flat=True))
+def _lock_photos(pks: Collection[int]) -> set[int]:
+    return set(locked(Photo.everything.filter(pk__in=pks)).values_list("pk", flat=True))
+
+
+def _follow(actor: Actor, space: Space, people: Collection[int], root: Person) -> None:
+    """The faces, some thousands, are moved by a worker, photo by photo; the words on them stay."""
+    job = queue_following(space, actor.user, people=people, root=root.pk)
+    tasks.ring(tasks.space_job, job.pk)
 
 
 def _move(faces: FaceQuerySet, person: Person) -> int:

@@ -162,8 +162,8 @@ def restore_space(
 def cancel_job(*, actor: Actor, job: SpaceJob) -> SpaceJob:
     """What is done stays done; what was still to do is let go. A worker stops at its next step."""
     job = _locked_job(job)
-    if job.kind == Kind.SETTLE:
-        raise Refused("The faces of this space have to be gone through to the end.")
+    if job.kind in (Kind.SETTLE, Kind.FOLLOW):
+        raise Refused("These faces have to be gone through to the end.")
     if job.kind == Kind.TRUNCATE and job.state == JobState.RUNNING:
         raise Refused("Vision is emptying the space just now: it is too late to cancel.")
     left = job.kind == Kind.RESTORE and job.state == JobState.FAILED

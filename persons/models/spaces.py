@@ -19,7 +19,7 @@ FAR_OUT = 2**48
 there might be no next one."""
 
 
-COVER_CANDIDATES = 40
+COVER_CANDIDATES = 16
 
 
 class SpaceQuerySet(models.QuerySet["Space"]):

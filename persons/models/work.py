@@ -93,10 +93,12 @@ class SpaceJobQuerySet(models.QuerySet["SpaceJob"]):
 
 class SpaceJob(Job):
     """Long work on a space: a snapshot of it or the check of an uploaded one, its truncation, its
-    restore from a snapshot, and working out who everybody is after a threshold was changed.
+    restore from a snapshot, working out who everybody is after a threshold was changed, and the
+    faces of somebody with thousands of them, who was merged or parted.
 
-    `total` and `done` count enrolled pictures; of a SETTLE, photos. `file` is a snapshot's key in
-    the storage. `position` and `report` are what the kind's step keeps: see `persons.pipeline`.
+    `total` and `done` count enrolled pictures; of a SETTLE and a FOLLOW, photos. `file` is a
+    snapshot's key in the storage. `position` and `report` are what the kind's step keeps: see
+    `persons.pipeline`.
 
     A TRUNCATE waits for its `snapshot`, and fails with it. A job that is CANCELLED has
     `finished_at` once nobody works on it any more and what it had prepared is taken back.
@@ -108,6 +110,7 @@ class SpaceJob(Job):
         TRUNCATE = "truncate", "Truncate"
         RESTORE = "restore", "Restore"
         SETTLE = "settle", "Thresholds"
+        FOLLOW = "follow", "Faces of merged people"
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="space_jobs")
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="jobs")

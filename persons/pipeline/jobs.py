@@ -17,6 +17,7 @@ from persons.models import SpaceJob
 from persons.models.work import JobState
 from persons.pipeline.asking import backoff, is_attempt, pause_after
 from persons.pipeline.claims import ClaimLost, Held, JobFailed
+from persons.pipeline.following import follow
 from persons.pipeline.manifests import SnapshotError
 from persons.pipeline.resettling import settle
 from persons.pipeline.restoring import give_back, restore
@@ -33,6 +34,7 @@ STEPS: dict[str, Step] = {
     SpaceJob.Kind.TRUNCATE: truncate,
     SpaceJob.Kind.RESTORE: restore,
     SpaceJob.Kind.SETTLE: settle,
+    SpaceJob.Kind.FOLLOW: follow,
 }
 
 

@@ -98,12 +98,14 @@
   }
   const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-  // The unknown face after the one that is marked, or the first from the left.
+  // The unknown face that has the focus itself, as after a name was saved; else the one after the
+  // one that is marked, or the first from the left.
   function nextUnknown() {
     const all = [...document.querySelectorAll("#faces .face-row")];
     const unknown = all.filter((row) => row.classList.contains("unknown"));
     const at = all.findIndex((row) => row.classList.contains("active"));
-    const next = unknown.find((row) => all.indexOf(row) > at) || unknown[0];
+    const here = unknown.find((row) => row === document.activeElement);
+    const next = here || unknown.find((row) => all.indexOf(row) > at) || unknown[0];
     open(next);
     return Boolean(next);
   }

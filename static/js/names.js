@@ -88,21 +88,23 @@
     }
   }, true);
 
-  // htmx focuses a new [autofocus] field a moment after the swap. If the list around it is exchanged
-  // in between, the focus would be lost: it is owed until something has it.
+  // htmx focuses a new [autofocus] field or face a moment after the swap. If the list around it is
+  // exchanged in between, the focus would be lost: it is owed until something has it.
   let owed = null;
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.requestConfig?.verb !== "post") return;
-    const field = document.querySelector("[data-name-form] [role=combobox][autofocus]");
-    owed = field && field.getAttribute("aria-controls");
+    const field = document.querySelector(".face-row[autofocus], [data-name-form] [role=combobox][autofocus]");
+    owed = field && (field.getAttribute("aria-controls") || field.id);
   });
   for (const sign of ["focusin", "pointerdown"]) document.addEventListener(sign, () => { owed = null; });
 
-  // What is typed elsewhere outlives the exchange of the list around it.
+  // What is typed elsewhere outlives the exchange of the list around it, and so does the focus.
   let typed = null;
+  let face = null;
   function remember(target) {
     if (!target?.querySelector) return;
     typed = [];
+    face = [...target.querySelectorAll(".face-row")].find((row) => row === document.activeElement || row.id === owed)?.id;
     for (const input of target.querySelectorAll("[data-name-form] [role=combobox]")) {
       const focused = document.activeElement === input || input.getAttribute("aria-controls") === owed;
       if (input.value || focused) {
@@ -120,7 +122,8 @@
         input.setSelectionRange(one.at, one.at);
       }
     }
-    typed = null;
+    if (face && settled) document.getElementById(face)?.focus({ preventScroll: true });
+    typed = face = null;
   }
   document.addEventListener("htmx:oobBeforeSwap", (event) => remember(event.detail.target));
   document.addEventListener("htmx:oobAfterSwap", () => restore(true));

@@ -237,7 +237,9 @@
     },
     confirm() {
       const rows = [...viewer.querySelectorAll(".face-row:is(.suggested, .recognised)")];
-      const form = (rows.find((row) => row.classList.contains("active")) || rows.find((row) => row.classList.contains("suggested")))?.querySelector("form.confirm");
+      // Not one far from the face that has the focus: somebody may be about to type its name.
+      const elsewhere = document.activeElement?.matches(".face-row.unknown");
+      const form = elsewhere ? null : (rows.find((row) => row.classList.contains("active")) || rows.find((row) => row.classList.contains("suggested")))?.querySelector("form.confirm");
       if (form) form.requestSubmit();
       else window.rollcall.toast("No name on this photo waits to be confirmed.", "info");
     },
@@ -255,7 +257,8 @@
     const link = { ArrowLeft: "#newer", ArrowRight: "#older", Escape: "#up" }[key];
     const deed = { n: "unknown", c: "confirm", d: "draw", f: "faces", i: "info", "?": "keys", Delete: "trash" }[key];
     const zoom = { "+": "in", "=": "in", "-": "out", 0: "reset" }[key];
-    if (key === "Escape" && window.rollcall.zoom.isZoomed()) window.rollcall.zoom.reset();
+    if (key === "Enter" && event.target.matches?.(".face-row.unknown")) window.rollcall.faces.open(event.target);
+    else if (key === "Escape" && window.rollcall.zoom.isZoomed()) window.rollcall.zoom.reset();
     else if (link) viewer.querySelector(link)?.click();
     else if (deed) todo[deed]();
     else if (zoom) window.rollcall.zoom[zoom]();
