@@ -81,6 +81,8 @@ X_FRAME_OPTIONS = "DENY"
 TRUSTED_PROXIES = env_int("ROLLCALL_TRUSTED_PROXIES", 0, minimum=0)
 
 INSTALLED_APPS = [
+    # First: its `changepassword` is Django's with an entry in the audit.
+    "persons",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -91,7 +93,6 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "persons",
     "dashboard",
 ]
 

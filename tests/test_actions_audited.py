@@ -15,6 +15,8 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from persons.actions import (
+    accounts,
+    auditing,
     changes,
     faces,
     galleries,
@@ -213,6 +215,19 @@ def scene(team: Team, alice: User, bob: User) -> Scene:
 
 # The action, what it does in the scene, and the type of what its entry names as its target.
 ACTIONS: dict[str, tuple[Callable[[Scene], object], str]] = {
+    "account.sign_in": (lambda s: accounts.signed_in(actor=s.actor, user=s.alice), "user"),
+    "account.sign_out": (lambda s: accounts.signed_out(actor=s.actor, user=s.alice), "user"),
+    "account.refused": (
+        lambda s: accounts.failed_to_sign_in(actor=s.actor, name=s.alice.username),
+        "user",
+    ),
+    "account.password": (lambda s: accounts.changed_password(actor=s.actor, user=s.alice), "user"),
+    "audit.export": (lambda s: auditing.export_audit(actor=s.actor, team=s.team), "team"),
+    "audit.verify": (lambda s: auditing.verify_audit(actor=s.actor, team=s.team), "team"),
+    "photo.download": (
+        lambda s: photos.record_original(actor=s.actor, photo=s.photo),
+        "photo",
+    ),
     "face.name": (
         lambda s: faces.name_face(actor=s.actor, face=s.unknown, label="Nobody"),
         "face",

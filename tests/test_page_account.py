@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -14,8 +16,8 @@ from pytest_django import Settings
 
 from dashboard.middleware import FORM_BYTES, client_address
 from dashboard.pages import account
-from persons.models import Membership, Role, Team, User
-from tests.factories import PASSWORD, TeamFactory, UserFactory
+from persons.models import AuditEntry, Membership, Role, Team, User
+from tests.factories import PASSWORD, GalleryFactory, PhotoFactory, TeamFactory, UserFactory
 
 SignIn = Callable[[User], Client]
 LOGIN = "/login/"
@@ -228,3 +230,82 @@ def test_the_client_s_address_is_the_last_one_that_a_proxy_of_ours_wrote(
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}
     request = RequestFactory().get("/", headers=headers, REMOTE_ADDR=direct)
     assert client_address(request) == address
+
+
+# --- The audit of it ---
+
+
+def told(action: str) -> list[AuditEntry]:
+    return list(AuditEntry.objects.filter(action=action).order_by("pk"))
+
+
+def test_signing_in_and_out_is_audited_in_each_of_ones_teams(
+    team: Team, alice: User, client: Client
+) -> None:
+    other = TeamFactory.create(slug="second")
+    Membership.objects.create(team=other, user=alice, role=Role.VIEWER)
+    enter(client, "alice")
+    client.post("/logout/")
+    for action in ("account.sign_in", "account.sign_out"):
+        entries = told(action)
+        assert [entry.team for entry in entries] == [team, other]
+        assert {(entry.actor, entry.actor_text) for entry in entries} == {(alice, "Alice")}
+        assert {entry.address for entry in entries} == {"127.0.0.1"}
+        assert len({entry.request_id for entry in entries}) == 1
+
+
+def test_a_wrong_password_is_audited_and_not_repeated(
+    team: Team, alice: User, client: Client
+) -> None:
+    enter(client, "alice", "hunter2-or-so")
+    (entry,) = told("account.refused")
+    assert (entry.team, entry.actor, entry.target_id) == (team, None, str(alice.pk))
+    assert entry.actor_text == "Somebody"
+    assert "hunter2" not in str(entry.__dict__)
+
+
+def test_a_name_that_is_nobodys_is_in_the_installations_own_chain_without_its_letters(
+    alice: User, client: Client
+) -> None:
+    """It may be a password in the wrong field."""
+    for name in ("hunter2-or-so", "hunter2-or-so", "another"):
+        enter(client, name, "x")
+    entries = told("account.refused")
+    assert {entry.team for entry in entries} == {None}
+    names = [entry.after["name"] for entry in entries]
+    assert names[0] == names[1] != names[2]
+    assert "hunter2" not in str([entry.__dict__ for entry in entries])
+
+
+def test_whoever_is_in_no_team_signs_in_in_the_installations_chain(
+    client: Client, db: None
+) -> None:
+    UserFactory.create(username="alone")
+    enter(client, "alone")
+    (entry,) = told("account.sign_in")
+    assert entry.team is None
+
+
+def test_a_password_that_is_changed_by_command_is_audited(
+    team: Team, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("getpass.getpass", lambda prompt="": "a new password, quite long")
+    call_command("changepassword", "alice", stdout=StringIO())
+    (entry,) = told("account.password")
+    assert (entry.source, entry.target_id, entry.team) == ("command", str(alice.pk), team)
+    alice.refresh_from_db()
+    assert alice.check_password("a new password, quite long")
+    assert "quite long" not in str(entry.__dict__)
+
+
+def test_an_original_that_is_fetched_is_audited_and_a_rendition_is_not(
+    team: Team, alice: User, sign_in: SignIn
+) -> None:
+    photo = PhotoFactory.create(gallery=GalleryFactory.create(team=team))
+    client = sign_in(alice)
+    for what in ("original", "thumb"):
+        url = reverse("media_photo", args=[team.slug, photo.pk, what])
+        client.head(url)
+        client.get(url)
+    (entry,) = told("photo.download")
+    assert (entry.actor, entry.target_id) == (alice, str(photo.pk))
