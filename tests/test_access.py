@@ -227,6 +227,8 @@ PAGES: dict[str, Entry] = {
     "t/<slug:team>/history/": reads(RECORDS),
     "t/<slug:team>/history/<int:pk>/": reads(RECORDS),
     "t/<slug:team>/history/<int:pk>/answer": reads(RECORDS),
+    "t/<slug:team>/history/names": reads(RECORDS),
+    "t/<slug:team>/history/export.<str:form>": reads(RECORDS),
     "t/<slug:team>/history/<int:call>/evidence/<int:recognition>/<int:position>/": reads(RECORDS),
     "t/<slug:team>/faces/<int:pk>/evidence": reads(SEE),
     # Without the pass that its card hands out.
@@ -345,6 +347,7 @@ class World:
         values = self.keys | {"team": self.team.slug} | values
         parts: list[str] = []
         for part in route.split("/"):
+            part = part.replace("<str:form>", values["form"])
             gap = re.fullmatch(r"<\w+:(\w+)>", part)
             if gap is None:
                 parts.append(part)
@@ -456,6 +459,7 @@ def world(team: Team, alice: User, bob: User, vera: User, audrey: User, charlie:
         "token": token,
         "what": "thumb",
         "anything": "else",
+        "form": "csv",
     }
     return World(team, clients, keys)
 

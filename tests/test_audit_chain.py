@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
-from django.utils import timezone
 
 from persons import audit
 from persons.audit import Actor
-from persons.chain import entries, seals, verify
 from persons.chain.checking import check
-from persons.models import AuditChain, AuditEntry, AuditSeal, Source, Team, User
-from persons.pipeline import sealing
+from persons.models import AuditChain, AuditEntry, Source, Team, User
 from persons.pipeline.sealing import seal_audit
-from tests import tampering
-from tests.tampering import rewrite
 
 
 def write(team: Team | None, user: User | None = None, count: int = 1) -> list[AuditEntry]:

@@ -122,7 +122,8 @@ ACTIONS: dict[str, dict[str, str]] = {
     },
     "Records": {
         "evidence.open": "Opened the evidence of",
-        "history.export": "Exported the history of",
+        "history.export": "Began an export of the history of",
+        "history.exported": "Exported the history of",
         "audit.export": "Exported the audit of",
         "reason.given": "Said why they look at",
     },
@@ -141,6 +142,7 @@ WORDS = {action: words for group in ACTIONS.values() for action, words in group.
 FIELDS = {
     "allow_download": "Allow downloads",
     "call": "Call",
+    "complete": "Complete",
     "filters": "Filters",
     "format": "Format",
     "images": "Images",
@@ -328,6 +330,7 @@ def _text(key: str, values: Mapping[str, Any]) -> str | None:
         "ids": _numbers,
         "methods": _listed,
         "box": _listed,
+        "filters": _filters,
         "kind": lambda kind: str(ChangeKind(kind).label) if kind in ChangeKind.values else kind,
         "people": _people,
         "spaces": _listed,
@@ -345,6 +348,12 @@ def _people(found: Any) -> str:
 def _listed(values: Any) -> str:
     """What a key may be used for: an empty list is no limit."""
     return ", ".join(str(value) for value in values) or "all"
+
+
+def _filters(asked: Any) -> str:
+    if not isinstance(asked, dict):
+        return str(asked)
+    return ", ".join(f"{name}={value}" for name, value in asked.items()) or "none"
 
 
 def _numbers(pks: Sequence[int]) -> str:
