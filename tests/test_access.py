@@ -243,6 +243,7 @@ PAGES: dict[str, Entry] = {
     "t/<slug:team>/connection/": reads(RECORDS),
     "t/<slug:team>/members/": reads(RECORDS),
     "t/<slug:team>/members/invite": writes(MANAGE),
+    "t/<slug:team>/members/reasons": writes(MANAGE),
     "t/<slug:team>/members/<int:pk>/role": writes(MANAGE),
     "t/<slug:team>/members/<int:pk>/remove": writes(MANAGE),
     "t/<slug:team>/invitations/<int:pk>/revoke": writes(MANAGE),

@@ -130,6 +130,7 @@ ACTIONS: dict[str, dict[str, str]] = {
     "Team": {
         "team.create": "Made the team",
         "team.settings": "Changed the settings of",
+        "team.reasons": "Changed for what reasons are asked in",
         "invitation.create": "Invited",
         "invitation.revoke": "Revoked the invitation of",
         "invitation.accept": "Accepted the invitation of",
@@ -334,6 +335,8 @@ def _text(key: str, values: Mapping[str, Any]) -> str | None:
         "kind": lambda kind: str(ChangeKind(kind).label) if kind in ChangeKind.values else kind,
         "people": _people,
         "spaces": _listed,
+        "require_reasons": _some,
+        "reason_choices": _some,
     }
     return str(special.get(key, str)(value))
 
@@ -348,6 +351,10 @@ def _people(found: Any) -> str:
 def _listed(values: Any) -> str:
     """What a key may be used for: an empty list is no limit."""
     return ", ".join(str(value) for value in values) or "all"
+
+
+def _some(values: Any) -> str:
+    return ", ".join(str(value) for value in values) or "none"
 
 
 def _filters(asked: Any) -> str:

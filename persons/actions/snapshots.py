@@ -77,9 +77,9 @@ def write_snapshot(*, actor: Actor, space: Space, path: Path) -> SnapshotFile:
 
 
 @transaction.atomic
-def note_download(*, actor: Actor, snapshot: SpaceJob) -> None:
+def note_download(*, actor: Actor, snapshot: SpaceJob, reason: str = "") -> None:
     """Faces and names leave the house: who took them is in the audit."""
-    _record(actor, "snapshot.download", snapshot, after={"size": snapshot.size})
+    _record(actor, "snapshot.download", snapshot, after={"size": snapshot.size}, reason=reason)
 
 
 @transaction.atomic
