@@ -542,7 +542,7 @@ OWN_TOO = tuple(
 def test_nothing_of_a_team_is_reached_through_another_team_s_address(world: World) -> None:
     """Charlie owns his team: whatever he is let in to there must be his own."""
     for route in TABLE:
-        if "<slug:team>" not in route or route.count("<") == 1:
+        if "<slug:team>" not in route or route.replace("<str:form>", "").count("<") == 1:
             continue
         for method in TABLE[route].rules:
             address = world.address(route, team="others")
