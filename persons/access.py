@@ -61,13 +61,14 @@ class Right(Enum):
     GALLERIES = "see galleries, photos and people"
     EDIT = "upload, name and decide"
     MANAGE = "manage members and spaces"
+    AUDIT = "export the audit or have it verified"
 
 
 RIGHTS: dict[str, frozenset[Right]] = {
     Role.OWNER: frozenset(Right),
     Role.EDITOR: frozenset({Right.RECORDS, Right.GALLERIES, Right.EDIT}),
     Role.VIEWER: frozenset({Right.RECORDS, Right.GALLERIES}),
-    Role.AUDITOR: frozenset({Right.RECORDS}),
+    Role.AUDITOR: frozenset({Right.RECORDS, Right.AUDIT}),
 }
 
 

@@ -92,6 +92,7 @@ SEE = rule(stranger=404, viewer=OK, editor=OK, auditor=404)
 EDIT_ALL = rule(stranger=404, viewer=403, editor=OK, auditor=403)
 EDIT = rule(stranger=404, viewer=403, editor=OK, auditor=404)
 MANAGE = rule(stranger=404, viewer=403, editor=403, auditor=403)
+AUDIT = rule(stranger=404, viewer=403, editor=403, auditor=OK)
 MANAGE_IN = rule(stranger=404, viewer=403, editor=403, auditor=404)
 
 
@@ -235,6 +236,9 @@ PAGES: dict[str, Entry] = {
     "t/<slug:team>/media/evidence/<int:pk>/<str:what>": reads(NOWHERE | {"anonymous": LOGIN}),
     "t/<slug:team>/reason/": writes(RECORDS, purpose="export", target="history", words="case 12"),
     "t/<slug:team>/audit/": reads(RECORDS),
+    "t/<slug:team>/audit/chain/": reads(RECORDS),
+    "t/<slug:team>/audit/verify/": writes(AUDIT),
+    "t/<slug:team>/audit/export/": reads(AUDIT),
     "t/<slug:team>/keys/": reads(RECORDS),
     "t/<slug:team>/keys/make": writes(MANAGE),
     "t/<slug:team>/keys/<int:pk>/revoke": writes(MANAGE),

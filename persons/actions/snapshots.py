@@ -222,7 +222,12 @@ def _origin(manifest: Manifest) -> dict[str, Any]:
 
 def _queue(actor: Actor, space: Space, kind: SpaceJob.Kind, **columns: Any) -> SpaceJob:
     job = SpaceJob.objects.create(
-        team_id=space.team_id, space=space, kind=kind, requested_by=actor.user, **columns
+        team_id=space.team_id,
+        space=space,
+        kind=kind,
+        requested_by=actor.user,
+        request_id=actor.request_id,
+        **columns,
     )
     tasks.ring(tasks.space_job, job.pk)
     return job
