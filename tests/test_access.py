@@ -229,6 +229,7 @@ PAGES: dict[str, Entry] = {
     "t/<slug:team>/history/<int:pk>/": reads(RECORDS),
     "t/<slug:team>/history/<int:pk>/answer": reads(RECORDS),
     "t/<slug:team>/history/names": reads(RECORDS),
+    "t/<slug:team>/history/chart": reads(RECORDS),
     "t/<slug:team>/history/export.<str:form>": reads(RECORDS),
     "t/<slug:team>/history/<int:call>/evidence/<int:recognition>/<int:position>/": reads(RECORDS),
     "t/<slug:team>/faces/<int:pk>/evidence": reads(SEE),

@@ -21,6 +21,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from dashboard.middleware import PageRequest
+from dashboard.pages import history_chart
 from dashboard.pages.filters import Chip
 from dashboard.pages.reasons import asking, demand
 from dashboard.pages.shared import (
@@ -131,6 +132,10 @@ def history(request: PageRequest, team: str) -> HttpResponse:
     if is_fragment(request) and request.htmx.target == "calls":
         return fragment(request, "history/_calls.html", context)
     context |= _offered(request, found, filters)
+    if request.GET.get("chart") == "1":
+        # Where no script fetches it.
+        search = Search.by(request.user, found, filters)
+        context |= history_chart.context_of(found, search, chosen)
     return render(request, "history/list.html", context)
 
 
