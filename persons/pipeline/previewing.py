@@ -16,9 +16,9 @@ from persons.pipeline.snapshots import key_of
 
 @dataclass(frozen=True, slots=True)
 class RestorePreview:
-    """`to_send` pictures are set; `there` are known to Vision already, `erased` with whom they showed;
-    `to_look_at` photos of the space are recognised once more afterwards. `too_many` is how far the
-    space would be over."""
+    """`to_send` pictures are set; `there` are known to Vision already; `erased` are left out, with
+    whom they showed. `to_look_at` photos of the space are recognised once more afterwards.
+    `too_many` is how far the space would be over."""
 
     is_origin: bool
     is_empty: bool
