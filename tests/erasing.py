@@ -109,6 +109,10 @@ def build(owner: User, gallery: Gallery) -> World:
         _upload(owner, gallery, f"{name}-0.jpg", version_of(name, 0))
     _upload(owner, gallery, "group_1.jpg", (PHOTOS / "group_1.jpg").read_bytes())
     work(gallery)
+    _, token = wire.make_key(team)
+    ask = wire.in_process(token)
+    # Before anybody knows them: the same picture is asked about again later.
+    _ask_about(ask, gallery, "theirs.jpg", version_of("ardern_1", 3))
     # Named wrongly at first, named again, merged, told apart, undone.
     first = name_face(actor=actor, face=_face(gallery, "ardern_1"), label=GONE_BEFORE).person
     other = name_face(actor=actor, face=_face(gallery, "macron_1"), label=STAYS).person
@@ -140,7 +144,7 @@ def build(owner: User, gallery: Gallery) -> World:
     choose_cover(actor=actor, person=first, face=Face.objects.filter(person=first)[0])
     work(gallery)
     _consent(owner, first)
-    _client_calls(team, gallery)
+    _client_calls(ask, gallery)
     look_at_pages(gallery)
     _say(owner)
     _group(owner, gallery)
@@ -172,21 +176,20 @@ def _consent(owner: User, person: Person) -> None:
     record_consent(actor=by(owner), person=person, given=given)
 
 
-def _client_calls(team: Team, gallery: Gallery) -> None:
+def _ask_about(ask: wire.Ask, gallery: Gallery, name: str, data: bytes) -> None:
+    number = str(gallery.space.number)
+    ask("recognize", wire.file(name, data), wire.meta(wire.pictures(name, space=number)))
+
+
+def _client_calls(ask: wire.Ask, gallery: Gallery) -> None:
     """Somebody else's program asks about both of them, and enrols one by a number of its own."""
-    _, token = wire.make_key(team)
-    ask = wire.in_process(token)
     number = str(gallery.space.number)
     for name, data in (
         ("theirs.jpg", version_of("ardern_1", 3)),
         ("others.jpg", version_of("macron_1", 3)),
         ("both.jpg", version_of("group_1", 3)),
     ):
-        ask(
-            "recognize",
-            wire.file(name, data),
-            wire.meta(wire.pictures(name, space=number)),
-        )
+        _ask_about(ask, gallery, name, data)
     for name, person_id, data in (
         (GONE_FILE, CLIENT_ID, version_of("collins_1", 0)),
         ("whoever.jpg", OTHER_CLIENT_ID, version_of("macron_2", 5)),

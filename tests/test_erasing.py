@@ -312,6 +312,26 @@ def test_photos_go_by_choice(
     assert counts.get("photos", {}).get("photos", 0) == 3 - left
 
 
+def test_a_picture_of_theirs_that_somebody_else_had_by_mistake_is_gone(
+    vision: FakeVision, zoe: Person, ann: Person, gallery: Gallery, alice: User
+) -> None:
+    """Taken back from the other, or about to be; what the other has now stays."""
+    face = FaceFactory.create(photo=PhotoFactory.create(gallery=gallery), person=zoe)
+    same = enrol(ann, b"a picture of zoe", EnrolmentState.REMOVED)
+    cut = enrol(ann, b"a crop of zoe", EnrolmentState.REMOVING)
+    Enrolment.objects.filter(pk=cut.pk).update(face=face)
+    shared = enrol(zoe, b"a picture of both", EnrolmentState.DONE)
+    kept = enrol(ann, b"a picture of both")
+    erasure = erase(zoe, alice)
+    for row in (same, cut):
+        key = row.image
+        row.refresh_from_db()
+        assert (row.image, row.sha256) == ("", "") and not default_storage.exists(key)
+    kept.refresh_from_db()
+    assert kept.image == shared.image and default_storage.exists(kept.image)
+    assert any("somebody else's as well" in text for text in erasure.certificate["out_of_reach"])
+
+
 def test_open_work_for_them_stops(
     vision: FakeVision, zoe: Person, gallery: Gallery, alice: User
 ) -> None:

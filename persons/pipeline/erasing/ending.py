@@ -73,10 +73,8 @@ def forget_people(held: Held) -> timedelta | None:
     theirs = Enrolment.objects.filter(person__in=pks)
     files = list(theirs.exclude(image="").values_list("image", flat=True).distinct())
     # Who had one of them by mistake, and has no more.
-    wrong = Enrolment.objects.exclude(person__in=pks).filter(
-        image__in=files, state__in=[EnrolmentState.REMOVED, EnrolmentState.FAILED]
-    )
-    wrong.update(image="", sha256="", error="")
+    wrong = Enrolment.objects.exclude(person__in=pks).filter(image__in=files)
+    wrong.exclude(state__in=EnrolmentState.live()).update(image="", sha256="", error="")
     counts = {
         "enrolments": theirs.count(),
         "names": Person.objects.filter(pk__in=pks).count(),

@@ -37,6 +37,8 @@ from persons.storage import delete_folder
 from persons.vision.envelope import UNDEFINED
 
 PHOTOS_AT_ONCE = 100
+LOOKED_UP_AT_ONCE = 2000
+"""Faces: no index leads to those that have but a tag."""
 
 NOTHING_KNOWN: dict[str, Any] = {
     "found_person": None,
@@ -71,12 +73,14 @@ def theirs(held: Held) -> FaceQuerySet:
 def forget_faces(held: Held) -> timedelta | None:
     """Photo by photo. None when there is no face of theirs any more."""
     while True:
-        photos = set(theirs(held).order_by("photo").values_list("photo", flat=True)[:2000])
+        faces = theirs(held).order_by("photo").values_list("photo", flat=True)
+        photos = sorted(set(faces[:LOOKED_UP_AT_ONCE]))
         if not photos:
             return None
-        _forget_on(held, sorted(photos)[:PHOTOS_AT_ONCE])
-        if held.is_over:
-            return timedelta(0)
+        for start in range(0, len(photos), PHOTOS_AT_ONCE):
+            _forget_on(held, photos[start : start + PHOTOS_AT_ONCE])
+            if held.is_over:
+                return timedelta(0)
 
 
 @transaction.atomic
@@ -127,7 +131,7 @@ def _destroy(held: Held, face_pks: Sequence[int]) -> dict[str, int]:
     Person.objects.filter(cover__in=face_pks).update(cover=None)
     # A picture of them that somebody else had by mistake, and has no more.
     wrong = Enrolment.objects.filter(face__in=face_pks).exclude(person__in=held.pks())
-    wrong = wrong.exclude(state__in=[*EnrolmentState.live(), EnrolmentState.REMOVING])
+    wrong = wrong.exclude(state__in=EnrolmentState.live())
     files = list(wrong.exclude(image="").values_list("image", flat=True))
     wrong.update(image="", sha256="", face=None, error="")
     held.keep(**held.doom(files))
@@ -237,7 +241,7 @@ def _is_wanted(key: str, held: Held) -> bool:
         return (
             Enrolment.objects.filter(image=key)
             .exclude(person__in=held.pks())
-            .exclude(state__in=[EnrolmentState.REMOVED, EnrolmentState.FAILED])
+            .filter(state__in=EnrolmentState.live())
             .exists()
         )
     if kind in ("originals", "renditions"):

@@ -19,6 +19,8 @@ from persons.pipeline.erasing.texts import Names, Redaction, as_text
 from persons.vision.types import Method
 
 CALLS_AT_ONCE = 100
+LOOKED_UP_AT_ONCE = 5000
+"""To find them the whole history is gone through."""
 NO_BOX = {
     "told_id": None,
     "person": None,
@@ -39,14 +41,15 @@ def forget_calls(held: Held) -> timedelta | None:
     while True:
         since: int = held.erasure.report.get("call", 0)
         wanted = _concerned(held).filter(pk__gt=since).order_by("pk").distinct()
-        pks = list(wanted.values_list("pk", flat=True)[:CALLS_AT_ONCE])
+        pks = list(wanted.values_list("pk", flat=True)[:LOOKED_UP_AT_ONCE])
         if not pks:
             with transaction.atomic():
                 held.keep(call=0)
             return None
-        _forget(held, pks)
-        if held.is_over:
-            return timedelta(0)
+        for start in range(0, len(pks), CALLS_AT_ONCE):
+            _forget(held, pks[start : start + CALLS_AT_ONCE])
+            if held.is_over:
+                return timedelta(0)
 
 
 def _concerned(held: Held) -> QuerySet[Call]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,18 +29,22 @@ class Names:
         return frozenset(label.casefold() for label in self.labels if label)
 
     @cached_property
-    def _words(self) -> re.Pattern[str] | None:
-        if not self.folded:
-            return None
-        names = "|".join(re.escape(name) for name in sorted(self.folded, key=len, reverse=True))
-        return re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.IGNORECASE)
+    def _words(self) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
+        """One for names of several words, in any case, and one for names of a single word: "May" is
+        somebody, "may" is not."""
+        several = [label.casefold() for label in self.labels if " " in label]
+        single = [label for label in self.labels if label and " " not in label]
+        return _pattern(several), _pattern(single)
 
     def is_one(self, text: str) -> bool:
         return text.casefold() in self.folded
 
     def are_in(self, text: str) -> bool:
         """As whole words."""
-        return self._words is not None and self._words.search(text.casefold()) is not None
+        several, single = self._words
+        if several is not None and several.search(text.casefold()):
+            return True
+        return single is not None and single.search(text) is not None
 
     def speak_in(self, value: Any, key: str = "") -> bool:
         """Whether a value of JSON names them."""
@@ -64,6 +68,11 @@ class Names:
                 for column in columns:
                     found |= Q(**{f"{column}__icontains": spelling})
         return found
+
+
+def _pattern(names: Sequence[str]) -> re.Pattern[str] | None:
+    longest_first = sorted(map(re.escape, names), key=len, reverse=True)
+    return re.compile(rf"(?<!\w)(?:{'|'.join(longest_first)})(?!\w)") if names else None
 
 
 def spellings(text: str) -> set[str]:
