@@ -23,10 +23,12 @@ from persons.models import (
     Person,
     Run,
     Space,
+    SpaceJob,
     SyncState,
     Team,
     User,
 )
+from persons.pipeline.following import queue_following
 from tests.factories import PASSWORD, FaceFactory, GalleryFactory, PersonFactory, PhotoFactory
 
 SignIn = Callable[[User], Client]
@@ -123,6 +125,24 @@ def test_the_page_follows_the_work_and_looks_again_when_it_is_done(
     assert "<html" not in part(client, person_url(anna), "person-view").text
 
 
+def test_the_page_says_how_far_the_faces_of_somebody_who_was_merged_are(
+    anna: Person, space: Space, vera: User, sign_in: SignIn
+) -> None:
+    other = PersonFactory.create(space=space, label="Anne")
+    job = queue_following(space, None, people=[other.pk], root=anna.pk)
+    client = sign_in(vera)
+    page = client.get(person_url(anna)).text
+    assert "Moving the faces of somebody who was merged<" in page
+    assert "data-poll" in page
+    SpaceJob.objects.filter(pk=job.pk).update(total=46000, done=12000)
+    assert "who was merged: 12,000 of 46,000 photos" in client.get(person_url(anna)).text
+    bob = PersonFactory.create(space=space, label="Bob")
+    assert "Moving the faces" not in client.get(person_url(bob)).text
+    # Merged once more before that was over: it is gone through once.
+    queue_following(space, None, people=[other.pk], root=anna.pk)
+    assert SpaceJob.objects.under_way().count() == 1
+
+
 def test_photos_are_each_shown_once(
     anna: Person, gallery: Gallery, vera: User, sign_in: SignIn
 ) -> None:
@@ -149,7 +169,7 @@ def test_a_person_asks_the_same_number_of_queries_for_any_number_of_rows(
         face = face_of(anna, gallery, decided_by=bob)
         Enrolment.objects.create(person=anna, face=face, created_by=bob, image="enrolments/x.jpg")
     client = sign_in(bob)
-    with django_assert_num_queries({"faces": 17, "photos": 19, "enrolments": 18}[view]):
+    with django_assert_num_queries({"faces": 18, "photos": 19, "enrolments": 19}[view]):
         client.get(person_url(anna), {"view": view})
 
 
