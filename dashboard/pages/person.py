@@ -115,7 +115,7 @@ def _frame(request: PageRequest, found: Person, hidden: Collection[int]) -> dict
         "sync": sync_of(found, counts),
         "runs": runs,
         "following": following,
-        "is_live": found.sync_state != SyncState.IDLE or bool(runs or following),
+        "is_live": found.sync_state != SyncState.IDLE or bool(runs) or following is not None,
         "self_url": request.get_full_path() if request.method == "GET" else url_of(found),
         "can_remove": counts["rows"] == counts["removed"]
         and not found.faces.exists()
@@ -123,10 +123,11 @@ def _frame(request: PageRequest, found: Person, hidden: Collection[int]) -> dict
     }
 
 
-def _following(found: Person) -> list[SpaceJob]:
-    """Work on faces that are on their way to this person, or from them."""
+def _following(found: Person) -> SpaceJob | None:
+    """Work on faces that are on their way to this person, or from them: what was begun first."""
     jobs = SpaceJob.objects.filter(space=found.space_id, kind=SpaceJob.Kind.FOLLOW).under_way()
-    return [job for job in jobs if found.pk in (job.report["root"], *job.report["people"])]
+    theirs = (job for job in jobs if found.pk in (job.report["root"], *job.report["people"]))
+    return min(theirs, key=lambda job: job.pk, default=None)
 
 
 def _chunk(
@@ -221,7 +222,8 @@ def _seen(found: Person, hidden: Collection[int]) -> dict[str, Any]:
     kept: dict[str, Any] | None = cache.get(key)
     if kept is not None:
         return kept
-    theirs = Face.objects.filter(person=found, missing=False).outside(hidden).order_by()
+    # Of a face that was not found again, too, a human has said that it is theirs.
+    theirs = Face.objects.filter(person=found).outside(hidden).order_by()
     moments = theirs.aggregate(
         first=Min("photo__shown_at"), last=Max("photo__shown_at"), n=Count("pk")
     )

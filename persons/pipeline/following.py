@@ -11,8 +11,10 @@ from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils import timezone
 
 from persons.models import Face, Rejection, Space, SpaceJob, User
+from persons.models.work import JobState
 from persons.pipeline.claims import Held
 from persons.settling import settle_person, settle_photos
 
@@ -24,8 +26,12 @@ def queue_following(
 ) -> SpaceJob:
     """`people` are whoever was merged into `root`, or parted from it, and those merged into them.
 
-    To be called in the transaction that set the pointer.
+    To be called in the transaction that set the pointer. What was under way for the same people
+    ends: the new one goes through the same photos.
     """
+    jobs = SpaceJob.objects.filter(space=space, kind=SpaceJob.Kind.FOLLOW).under_way()
+    same = [job.pk for job in jobs if job.report["people"] == sorted(people)]
+    jobs.filter(pk__in=same).update(state=JobState.CANCELLED, claim="", finished_at=timezone.now())
     return SpaceJob.objects.create(
         team_id=space.team_id,
         space=space,
