@@ -184,7 +184,7 @@ def call_of(team: Any, key: Any) -> tuple[Callable[[int], object], Callable[[], 
 
     @contextmanager
     def without() -> Iterator[None]:
-        nothing = ("SELECT 1", [])
+        nothing: tuple[str, list[object]] = ("SELECT 1", [])
         with (
             patch.object(statements.ENTRIES, "insert", lambda rows: nothing),
             patch.object(calls, "_entry", lambda *about: None),

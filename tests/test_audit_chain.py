@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from django.apps import apps
 from django.db import DatabaseError, connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -290,6 +295,21 @@ def test_a_history_that_nobody_altered_is_whole(seed: int, team: Team, alice: Us
     assert check(team) == (AuditEntry.objects.count(), "")
 
 
+def test_entries_from_before_the_chain_get_their_place(team: Team, alice: User) -> None:
+    migration = import_module("persons.migrations.0003_chain")
+    written(team, alice, 5)
+    written(None, None, 2)
+    with tampering.by_hand():
+        tampering.execute("UPDATE persons_auditentry SET salt = '', digest = '', stamp = ''")
+        with patch.object(migration, "BATCH", 2):
+            migration.mark_entries(apps, SimpleNamespace(connection=connection))
+    migration.begin_chains(apps, None)
+    assert seal_audit() == 8
+    assert check(team) == (6, "") and check(None) == (2, "")
+    begun = AuditEntry.objects.get(action="audit.begin")
+    assert begun.after == {"calls_before": 0} and begun.sequence == 6
+
+
 class TestKeys:
     @pytest.mark.parametrize("secret", ["ab" * 32, "a random text, quite long and so unguessed"])
     def test_a_key_signs_and_is_believed(self, settings: Any, secret: str) -> None:
@@ -337,6 +357,36 @@ class TestKeys:
         assert secret not in str(raised.value)
 
 
+class BucketGone(Exception):
+    pass
+
+
+class Bucket:
+    """What is used of boto3's client, over a dict."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.is_gone = False
+
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> None:  # noqa: N803
+        self._demand(Bucket)
+        self.objects[Key] = Body
+
+    def get_paginator(self, name: str) -> Bucket:
+        assert name == "list_objects_v2"
+        return self
+
+    def paginate(self, *, Bucket: str, Prefix: str) -> list[dict[str, Any]]:  # noqa: N803
+        self._demand(Bucket)
+        keys = sorted(key for key in self.objects if key.startswith(Prefix))
+        return [{"Contents": [{"Key": key}]} for key in keys] + [{}]
+
+    def _demand(self, name: str) -> None:
+        assert name == "evidence"
+        if self.is_gone:
+            raise BucketGone("no such bucket")
+
+
 class TestCopies:
     def test_every_seal_is_written_outside_once(
         self, team: Team, alice: User, settings: Any, tmp_path: Path
@@ -349,6 +399,43 @@ class TestCopies:
             seals.line_of(seal, "trip") for seal in AuditSeal.objects.order_by("sequence")
         ]
         assert not AuditSeal.objects.filter(copied_at=None).exists()
+
+    def test_a_bucket_gets_an_object_for_each_seal_and_shows_what_was_cut_off(
+        self, team: Team, alice: User, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """boto3 is an extra: what it is asked for is looked at here, by a stand-in for it."""
+        bucket = Bucket()
+        monkeypatch.setitem(sys.modules, "boto3", SimpleNamespace(client=lambda name: bucket))
+        errors = SimpleNamespace(BotoCoreError=BucketGone, ClientError=BucketGone)
+        monkeypatch.setitem(sys.modules, "botocore.exceptions", errors)
+        settings.AUDIT_SEALS = "s3://evidence/rollcall/seals/"
+        chain = tampering.chain_of(team, alice)
+        first, last = AuditSeal.objects.order_by("sequence")
+        assert bucket.objects == {
+            f"rollcall/seals/trip/{seal.sequence:020d}-{seal.hash}.json": (
+                f"{seals.line_of(seal, 'trip')}\n".encode()
+            )
+            for seal in (first, last)
+        }
+        assert check(team) == (12, "")
+        bucket.objects[f"rollcall/seals/trip/{15:020d}-{'0' * 64}.json"] = b""
+        assert "it is missing: the seal kept outside names entry 15" in check(team).problem
+        bucket.is_gone = True
+        assert "the seals that are kept outside can't be read" in check(team).problem
+        written(team)
+        seal_audit()
+        AuditChain.objects.update(signed_at=None)
+        seal_audit()
+        assert "no such bucket" in AuditChain.objects.get(team=team).copy_problem
+        assert len(chain) == 12
+
+    def test_without_boto3_a_bucket_is_a_problem_that_says_what_to_install(
+        self, team: Team, alice: User, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "boto3", None)
+        settings.AUDIT_SEALS = "s3://evidence"
+        tampering.chain_of(team, alice)
+        assert "boto3 is not installed" in AuditChain.objects.get(team=team).copy_problem
 
     def test_what_fails_is_said_and_tried_again(
         self, team: Team, alice: User, settings: Any, tmp_path: Path

@@ -297,7 +297,9 @@ def test_filters_stay_in_the_address_of_the_next_page(
         tell(team, f"n{number}", user=bob, address="192.0.2.8")
         tell(team, f"other{number}", user=alice)
     client = sign_in(alice)
-    page = client.get(audit_url(team), {"actor": bob.pk, "address": "192.0.2.8", "q": "told"}).text
+    page = client.get(
+        audit_url(team), {"actor": str(bob.pk), "address": "192.0.2.8", "q": "told"}
+    ).text
     (older,) = set(re.findall(r'href="(\?[^"]*before=[^"]*)"', page))
     found = re.findall(r"told-(\w+)", client.get(f"{audit_url(team)}{unescape(older)}").text)
     assert found == [f"n{number}" for number in range(9, -1, -1)]
