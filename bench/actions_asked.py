@@ -310,7 +310,7 @@ def _photos(world: World) -> Iterator[Probe]:
         lambda: [
             Ask(
                 world.url("upload", "archive"),
-                {"file": SimpleUploadedFile(f"{n}.jpg", _jpeg(n), "image/jpeg")},
+                {"files": SimpleUploadedFile(f"{n}.jpg", _jpeg(n), "image/jpeg")},
             )
             for n in range(world.count)
         ],

@@ -245,6 +245,11 @@ def parts(world: World) -> Iterator[Probe]:
         ways.same("person_company", 0, 1, part="company"),
         fresh=True,
     )
+    yield Probe(
+        "When 50,000 faces' person was seen, not from memory",
+        ways.same("person_company", 0, 1, part="seen", seen=1),
+        fresh=True,
+    )
     yield Probe("Who is seen with somebody", ways.person("person_company", people, part="company"))
     yield Probe(
         "Bars of a policy, not from memory",

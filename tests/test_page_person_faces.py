@@ -242,6 +242,22 @@ def test_company_and_when_they_were_seen_come_later(
     assert "Passer-by" not in text
 
 
+def test_of_thousands_of_photos_when_they_were_seen_is_asked_for_apart(
+    anna: Person, gallery: Gallery, vera: User, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.pages.person.COMPANY_PHOTOS", 1)
+    for day in (3, 9):
+        moment = timezone.now().replace(year=2021, month=5, day=day)
+        Photo.objects.filter(pk=face_of(anna, gallery).photo_id).update(shown_at=moment)
+    client, address = sign_in(vera), url_of(anna, "person_company")
+    text = client.get(address).text
+    assert f'hx-get="{address}?seen=1"' in text
+    assert "May 2021" not in text
+    seen = client.get(address, {"seen": "1"}).text
+    assert "3 May 2021" in seen
+    assert "9 May 2021" in seen
+
+
 # --- Deciding ---
 
 

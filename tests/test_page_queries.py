@@ -72,6 +72,7 @@ VARIANTS: dict[str, list[str]] = {
     "t/<slug:team>/groups/": ["of=s:0", "from=5.1"],
     "t/<slug:team>/groups/of/<int:number>/<int:person_id>/": ["after=1"],
     "t/<slug:team>/review/many/": ["after=1"],
+    "t/<slug:team>/spaces/<int:number>/people/<int:person_id>/company": ["seen=1"],
     "t/<slug:team>/review/many/<int:number>/<int:person_id>/": ["after=1"],
     "s/<str:shared>/": ["before=900"],
     "t/<slug:team>/people/": ["space=0", "q=an", "sort=faces"],

@@ -187,10 +187,13 @@ def sync_of(found: Person, counts: dict[str, int]) -> Sync:
 @require_GET
 @asking
 def company(request: PageRequest, team: str, number: int, person_id: int) -> HttpResponse:
-    """Who is on the same photos, and when they were first and last seen."""
+    """Who is on the same photos, and when they were first and last seen: of thousands of photos
+    only with `?seen=`, which the answer without it asks for."""
     found = person_for(request.user, team, number, person_id)
     demand(request, found.space.team, "person", found.pk)
     hidden = hidden_from(request.user, found.space.team)
+    if "seen" in request.GET:
+        return fragment(request, "people/_seen.html", {"seen": _seen(found, hidden)})
     theirs = Face.objects.filter(person=found).outside(hidden).order_by("-pk")
     newest = theirs.values("photo")[:COMPANY_PHOTOS]
     others = (
@@ -205,13 +208,14 @@ def company(request: PageRequest, team: str, number: int, person_id: int) -> Htt
     )
     together = dict(others)
     people = cards_of(list(together), hidden)
+    is_bounded = len(theirs.values("pk")[: COMPANY_PHOTOS + 1]) > COMPANY_PHOTOS
     context = {
         "team": found.space.team,
         "person": found,
         "company": [(other, together[other.pk]) for other in people],
-        "is_bounded": len(theirs.values("pk")[: COMPANY_PHOTOS + 1]) > COMPANY_PHOTOS,
+        "is_bounded": is_bounded,
         "most": COMPANY_PHOTOS,
-        "seen": _seen(found, hidden),
+        "seen": None if is_bounded else _seen(found, hidden),
     }
     return fragment(request, "people/_company.html", context)
 
