@@ -16,7 +16,7 @@ from persons.searching import Search
 
 USUAL = timedelta(days=30)
 BARS = 60
-MOST_FOUND = 20_000
+MOST_FOUND = 5_000
 """Calls that are found by what is on them, of which the newest are counted."""
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
