@@ -87,6 +87,7 @@ def enrolled(
                 state=EnrolmentState.DONE,
                 call=call,
                 created_by=actor.user,
+                request_id=actor.request_id,
                 done_at=now,
             )
     _moved(space)

@@ -146,12 +146,14 @@ ACTIONS: dict[str, dict[str, str]] = {
     },
     "Records": {
         "evidence.open": "Opened the evidence of",
-        "history.export": "Exported the history of",
+        "history.export": "Began an export of the history of",
+        "history.exported": "Exported the history of",
         "reason.given": "Said why they look at",
     },
     "Team": {
         "team.create": "Made the team",
         "team.settings": "Changed the settings of",
+        "team.reasons": "Changed for what reasons are asked in",
         "invitation.create": "Invited",
         "invitation.revoke": "Revoked the invitation of",
         "invitation.accept": "Accepted the invitation of",
@@ -164,6 +166,7 @@ WORDS = {action: words for group in ACTIONS.values() for action, words in group.
 FIELDS = {
     "allow_download": "Allow downloads",
     "call": "Call",
+    "complete": "Complete",
     "calls_before": "Calls before",
     "key": "API key",
     "outcome": "Outcome",
@@ -350,9 +353,12 @@ def _text(key: str, values: Mapping[str, Any]) -> str | None:
         "ids": _numbers,
         "methods": _listed,
         "box": _listed,
+        "filters": _filters,
         "kind": lambda kind: str(ChangeKind(kind).label) if kind in ChangeKind.values else kind,
         "people": _people,
         "spaces": _listed,
+        "require_reasons": _some,
+        "reason_choices": _some,
     }
     return str(special.get(key, str)(value))
 
@@ -367,6 +373,16 @@ def _people(found: Any) -> str:
 def _listed(values: Any) -> str:
     """What a key may be used for: an empty list is no limit."""
     return ", ".join(str(value) for value in values) or "all"
+
+
+def _some(values: Any) -> str:
+    return ", ".join(str(value) for value in values) or "none"
+
+
+def _filters(asked: Any) -> str:
+    if not isinstance(asked, dict):
+        return str(asked)
+    return ", ".join(f"{name}={value}" for name, value in asked.items()) or "none"
 
 
 def _numbers(pks: Sequence[int]) -> str:

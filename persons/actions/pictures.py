@@ -34,6 +34,7 @@ def move_pictures(person: Person, into: Person, *, actor: Actor) -> set[int]:
             error=row.error if row.state == EnrolmentState.FAILED else "",
             origin=row,
             created_by_id=row.created_by_id or (actor.user.pk if actor.user else None),
+            request_id=actor.request_id,
         )
         for row in standing
         if (row.sha256 not in digests if row.face_id is None else row.face_id not in faces)

@@ -55,7 +55,7 @@ def change_policy(*, actor: Actor, space: Space, policy: Policy) -> Space:
         after={key: after[key] for key in changed},
     )
     if THRESHOLDS & set(changed):
-        job = queue_settling(space, actor.user)
+        job = queue_settling(space, actor.user, actor.request_id)
         tasks.ring(tasks.space_job, job.pk)
     return space
 

@@ -121,7 +121,12 @@ def _ask(held: Held, space: Space, vision: Vision, some: Loaded) -> tuple[Call, 
         method=Method.SET,
         meta=meta,
         images=[
-            calls.Sent(image, person_id=row.person.person_id, digest=row.sha256)
+            calls.Sent(
+                image,
+                person_id=row.person.person_id,
+                digest=row.sha256,
+                request_id=row.request_id,
+            )
             for row, image in some
         ],
         source=Source.WORKER,
