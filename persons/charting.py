@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db.models import Count, QuerySet
@@ -16,7 +16,7 @@ from persons.searching import Search
 
 USUAL = timedelta(days=30)
 BARS = 60
-MOST_FOUND = 20_000
+MOST_FOUND = 5_000
 """Calls that are found by what is on them, of which the newest are counted."""
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -70,7 +70,8 @@ def _rows(search: Search, since: datetime, until: datetime) -> tuple[QuerySet[Ca
     rows = Call.objects.filter(team=search.team, started_at__gte=since, started_at__lte=until)
     if not (asked.of_faces or asked.gallery or asked.request):
         return rows.filter(search.calls()), False
-    pks = search.ids(MOST_FOUND)
+    within = replace(search, filters=replace(asked, since=since, until=until))
+    pks = within.ids(MOST_FOUND)
     return rows.filter(pk__in=pks), len(pks) == MOST_FOUND
 
 

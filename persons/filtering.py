@@ -25,24 +25,26 @@ MINUTE = timedelta(minutes=1)
 INSTANT = timedelta(microseconds=1)
 LONGEST = 100
 
-NAMES = (
-    "from",
-    "to",
-    "person",
-    "outcome",
-    "space",
-    "q",
-    "method",
-    "source",
-    "actor",
-    "key",
-    "low",
-    "high",
-    "gallery",
-    "address",
-    "request",
-)
+FILTERS = {
+    "from": "A day or a minute, as 2026-03-01 or 2026-03-01T12:30.",
+    "to": "The last day or minute.",
+    "person": "Whom it is about or who was found: 5.12 is person12 of space 5.",
+    "outcome": "One of the outcomes.",
+    "space": "Its number.",
+    "q": "Beginning of a word of a name that was found.",
+    "method": "set, recognize, delete or truncate.",
+    "source": "page, worker, client or command.",
+    "actor": "Who asked, by number.",
+    "key": "Which API key asked, by number.",
+    "low": "A face that is at least so similar, 0 to 1.",
+    "high": "And at most so similar.",
+    "gallery": "Its address.",
+    "address": "The IP address that it came from.",
+    "request": "All that one request caused.",
+}
 """The parameters, in the order of the page."""
+
+NAMES = tuple(FILTERS)
 
 _PERSON = re.compile(r"(?:.*\()?([0-9])\.([0-9]{1,18})\)?")
 

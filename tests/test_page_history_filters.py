@@ -425,3 +425,17 @@ def test_only_the_two_formats_are_exported(team: Team, alice: User, sign_in: Sig
 def test_a_filter_of_the_future_is_no_error(team: Team, alice: User) -> None:
     make_call(team, source=Source.PAGE, started_at=timezone.now())
     assert asked(alice, team, from_="2999-01-01", q="x", low="0.5") == []
+
+
+def test_rest_has_the_same_filters(team: Team, alice: User, space: Space, sign_in: SignIn) -> None:
+    person = PersonFactory.create(space=space)
+    calls = [call_with(team, (person, 0.8)) for _ in range(3)]
+    make_call(team)
+    client = sign_in(alice)
+    where = {"person": f"5.{person.person_id}", "limit": "2"}
+    first = client.get("/rest/teams/trip/calls/", where).json()
+    assert [one["id"] for one in first["results"]] == [calls[2].pk, calls[1].pk]
+    second = client.get(first["next"]).json()
+    assert [one["id"] for one in second["results"]] == [calls[0].pk]
+    assert second["next"] is None
+    assert client.get("/rest/teams/trip/calls/", {"low": "0.9"}).json()["results"] == []

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from persons.models import Photo, PhotoState
-from tests import factories
+from persons.models import AuditChain, AuditSeal, Photo, PhotoState, Team, User
+from tests import factories, tampering
 from tests.processes import CeleryProcess, wait_until
 
 pytestmark = pytest.mark.processes
@@ -52,3 +52,17 @@ def test_what_was_asked_for_while_no_worker_ran_is_done_by_the_next_one(
     tasks.prepare_photo.delay(photo.pk)
     worker.start()
     wait_until(lambda: is_done(photo), seconds=30, what="the photo to be recognised")
+
+
+def test_beat_and_a_worker_seal_the_audit_and_verify_it(
+    team: Team, alice: User, real_worker: Callable[..., CeleryProcess]
+) -> None:
+    tampering.written(team, alice, 5)
+    real_worker(beat=True, ROLLCALL_SEAL_SECONDS="1")
+    chain = AuditChain.objects.filter(team=team)
+    wait_until(lambda: chain.filter(sequence=5).exists(), seconds=60, what="the entries' places")
+    wait_until(AuditSeal.objects.filter(team=team).exists, seconds=60, what="a seal")
+    long_ago = timezone.now() - timedelta(hours=1)
+    assert chain.update(asked_at=long_ago, verifying_at=long_ago) == 1
+    wait_until(lambda: chain.filter(verified_sequence=5).exists(), seconds=60, what="the check")
+    assert chain.get().problem == ""
