@@ -120,16 +120,18 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 @pytest.fixture(scope="session", autouse=True)
 def _emptying_takes_the_audit_along() -> None:
     """Between transactional tests the database is emptied, which its triggers would refuse."""
-    flush = connection.ops.execute_sql_flush
+    # Of every connection: with a browser there is another one than at the session's start.
+    operations: Any = type(connection.ops)
+    flush = operations.execute_sql_flush
 
-    def execute_sql_flush(sql_list: Any) -> None:
-        triggers.remove()
+    def execute_sql_flush(self: Any, sql_list: Any) -> None:
+        triggers.remove(self.connection)
         try:
-            flush(sql_list)
+            flush(self, sql_list)
         finally:
-            triggers.install()
+            triggers.install(self.connection)
 
-    connection.ops.execute_sql_flush = execute_sql_flush  # type: ignore[method-assign]
+    operations.execute_sql_flush = execute_sql_flush
 
 
 @pytest.fixture(autouse=True)
