@@ -78,8 +78,15 @@ def _emptying() -> list[str]:
 
 def _delete_all_rows(case: TransactionTestCase) -> None:
     """In place of `flush` after a test with transactions, which takes a fifth of a second or more:
-    its TRUNCATE makes a new file for every table and index, and its signal permissions anew."""
-    connection.ops.execute_sql_flush(_emptying())
+    its TRUNCATE makes a new file for every table and index, and its signal permissions anew.
+
+    The audit's triggers would refuse it.
+    """
+    triggers.remove()
+    try:
+        connection.ops.execute_sql_flush(_emptying())
+    finally:
+        triggers.install()
 
 
 TransactionTestCase._fixture_teardown = _delete_all_rows  # type: ignore[attr-defined]
@@ -167,23 +174,6 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     """A file instead of SQLite's memory, so that other processes and threads can open it too."""
     if connection.vendor == "sqlite":
         connection.settings_dict["TEST"]["NAME"] = str(DATA / "test.sqlite3")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _emptying_takes_the_audit_along() -> None:
-    """Between transactional tests the database is emptied, which its triggers would refuse."""
-    # Of every connection: a test with a browser has one of its own.
-    operations = type(connection.ops)
-    flush = operations.execute_sql_flush
-
-    def execute_sql_flush(self: Any, sql_list: Any) -> None:
-        triggers.remove()
-        try:
-            flush(self, sql_list)
-        finally:
-            triggers.install()
-
-    operations.execute_sql_flush = execute_sql_flush  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)
