@@ -141,6 +141,9 @@ class Shell:
                     hint="faces wait for somebody",
                 ),
             ]
+        elif galleries_seen_by(self._request.user, self.team).exists():
+            # An auditor with whom some are shared.
+            items.append(NavItem("galleries", "Galleries", "galleries", to("galleries"), tab=True))
         few = not self.can_see
         items += [
             NavItem("spaces", "Spaces", "spaces", to("spaces"), tab=few, gap=True),

@@ -25,4 +25,5 @@ make_secret() {
 make_secret postgres_password "$(random)"
 make_secret database_url "postgres://rollcall:$(cat secrets/postgres_password)@postgres:5432/rollcall"
 make_secret secret_key "$(random)"
+make_secret audit_key "$(random)"
 make_secret metrics_token "$(random)"

@@ -1,8 +1,9 @@
 """Who may see and change what. Pages, REST, media and proxy ask here and nowhere else.
 
 A stranger gets 404, as if there were nothing; a member whose role does not reach gets 403. Auditors
-see spaces, history and audit; the lists of galleries and people are not for them (403), and a
-single gallery, photo, face or person is not there for them (404).
+see spaces, history, evidence and audit, the whole of them, and change nothing. The lists of people
+are not for them (403), and a person is not there for them (404). Of galleries there are for them
+those that an owner shares with them, open or closed, with their photos and faces: to look at.
 
 A gallery is open to the whole team, or closed: to its own members and the team's owners alone. For
 everybody else a closed gallery, its photos and its faces are not there (404), and whatever lists or
@@ -62,13 +63,14 @@ class Right(Enum):
     GALLERIES = "see galleries, photos and people"
     EDIT = "upload, name and decide"
     MANAGE = "manage members and spaces"
+    AUDIT = "export the audit or have it verified"
 
 
 RIGHTS: dict[str, frozenset[Right]] = {
     Role.OWNER: frozenset(Right),
     Role.EDITOR: frozenset({Right.RECORDS, Right.GALLERIES, Right.EDIT}),
     Role.VIEWER: frozenset({Right.RECORDS, Right.GALLERIES}),
-    Role.AUDITOR: frozenset({Right.RECORDS}),
+    Role.AUDITOR: frozenset({Right.RECORDS, Right.AUDIT}),
 }
 
 
@@ -124,16 +126,19 @@ def hidden_from(user: Asker, team: Team, *, write: bool = False) -> frozenset[in
     """The team's galleries that are closed to this member; with `write`, those too in which they
     may only look. One query; usually there are none.
 
-    An owner sees all. Whoever may see no gallery at all is not asked about here: see `rights_of`.
+    An owner sees all, an auditor what is shared with them.
     """
     if not user.is_authenticated:
         return frozenset(Gallery.objects.filter(team=team).values_list("pk", flat=True))
-    if Right.MANAGE in rights_of(user, team):
+    rights = rights_of(user, team)
+    if Right.MANAGE in rights:
         return frozenset()
     named = GalleryMember.objects.filter(user=user)
     if write:
         named = named.filter(role=Role.EDITOR)
-    closed = Gallery.objects.filter(team=team, is_open=False)
+    closed = Gallery.objects.filter(team=team)
+    if Right.GALLERIES in rights:
+        closed = closed.filter(is_open=False)
     closed = closed.exclude(pk__in=named.values("gallery"))
     return frozenset(closed.order_by().values_list("pk", flat=True))
 
@@ -150,9 +155,9 @@ def galleries_seen_by(user: Asker, team: Team) -> QuerySet[Gallery]:
     membership = Membership.objects.filter(team=team, user=user)
     named = GalleryMember.objects.filter(gallery=OuterRef("pk"), user=user)
     looks = membership.filter(role__in=_roles_with(Right.GALLERIES))
+    owns = membership.filter(role=Role.OWNER)
     return Gallery.objects.filter(
-        Q(is_open=True) | Exists(named) | Exists(membership.filter(role=Role.OWNER)),
-        Exists(looks),
+        Q(Q(is_open=True), Exists(looks)) | Q(Exists(named), Exists(membership)) | Exists(owns),
         team=team,
     )
 
@@ -182,6 +187,8 @@ def rights_in(user: Asker, gallery: Gallery) -> frozenset[Right]:
     """What `user` may do in this gallery: the team's role, and in a closed gallery no more than
     the gallery's own."""
     rights = rights_of(user, gallery.team)
+    if rights and Right.GALLERIES not in rights:
+        return rights | {Right.GALLERIES} if _role_in(user.pk, gallery) else rights
     if gallery.is_open or Right.MANAGE in rights:
         return rights
     role = _role_in(user.pk, gallery)
@@ -192,7 +199,7 @@ def gallery_for(
     user: Asker, team: str, slug: str, *, write: bool = False, right: Right | None = None
 ) -> Gallery:
     """`right` is demanded over and above seeing it, as MANAGE for who may share it."""
-    membership = _member_of_galleries(user, team, write=write)
+    membership = _member_of_shared(user, team, write=write)
     gallery = _one(
         Gallery.objects.select_related("team", "space").filter(_seen(membership)),
         team=membership.team_id,
@@ -207,7 +214,7 @@ def photo_for(
     user: Asker, team: str, pk: int, *, write: bool = False, trashed: bool = False
 ) -> Photo:
     """`trashed`: one that was thrown away is meant, and no other."""
-    membership = _member_of_galleries(user, team, write=write)
+    membership = _member_of_shared(user, team, write=write)
     photos = Photo.everything.exclude(trashed_at=None) if trashed else Photo.objects.all()
     photo = _one(
         photos.select_related("gallery__team", "gallery__space", "uploaded_by", "run").filter(
@@ -222,7 +229,7 @@ def photo_for(
 
 
 def face_for(user: Asker, team: str, pk: int, *, write: bool = False) -> Face:
-    membership = _member_of_galleries(user, team, write=write)
+    membership = _member_of_shared(user, team, write=write)
     face = _one(
         Face.objects.select_related(
             "photo__gallery__team", "photo__gallery__space", "person", "decided_by"
@@ -468,6 +475,15 @@ def _member_of_galleries(user: Asker, team: str, *, write: bool = False) -> Memb
     return membership
 
 
+def _member_of_shared(user: Asker, team: str, *, write: bool = False) -> Membership:
+    """As `_member_of_galleries`, and auditors: `_seen` leaves them what is shared with them, and
+    `_writable` nothing."""
+    membership = _membership(user, team)
+    if membership is not None and membership.role == Role.AUDITOR:
+        return membership
+    return _member_of_galleries(user, team, write=write)
+
+
 def _seen(
     membership: Membership, gallery: str = "", *, write: bool = False, or_none: str = ""
 ) -> Q:
@@ -481,12 +497,16 @@ def _seen(
     named = GalleryMember.objects.filter(user=membership.user_id)
     if write:
         named = named.filter(role=Role.EDITOR)
-    seen = Q(**{f"{gallery}is_open": True}) | Q(**{f"{gallery}pk__in": named.values("gallery")})
+    seen = Q(**{f"{gallery}pk__in": named.values("gallery")})
+    if membership.role == Role.AUDITOR:
+        return seen
+    seen |= Q(**{f"{gallery}is_open": True})
     return seen | Q(**{or_none: None}) if or_none else seen
 
 
 def _writable(membership: Membership, gallery: Gallery) -> Gallery:
     """A closed gallery's own role counts as well: the lesser of the two."""
+    _demand(membership, Right.EDIT)
     if gallery.is_open or membership.role == Role.OWNER:
         return gallery
     if _role_in(membership.user_id, gallery) != Role.EDITOR:

@@ -71,6 +71,8 @@ class Sent:
     photo: Photo | None = None
     digest: str = ""
     person_id: int | None = None
+    request_id: str = ""
+    """Of the request that caused it, where a worker sends it."""
 
 
 def begin(
@@ -86,6 +88,7 @@ def begin(
     key: ApiKey | None = None,
     space_version: int,
     question: str = "",
+    request_id: str = "",
 ) -> Call:
     """The rows of a call that is about to be sent, committed unless a transaction is open.
 
@@ -99,7 +102,7 @@ def begin(
         source=source,
         key=key,
         address=actor.address if actor else None,
-        request_id=actor.request_id if actor else "",
+        request_id=actor.request_id if actor else request_id or _shared(images),
         backend=vision.name,
         model=vision.model[:200],
         meta=meta,
@@ -284,12 +287,19 @@ def _asking(actor: Actor | None, asked_by: Sequence[User | None]) -> dict[str, A
     return {"actor": only, "actor_text": names[:200]}
 
 
+def _shared(images: Sequence[Sent]) -> str:
+    """The request that caused all of them, if it was one."""
+    requests = {sent.request_id for sent in images}
+    return requests.pop() if len(requests) == 1 else ""
+
+
 def _row(position: int, sent: Sent) -> Recognition:
     return Recognition(
         position=position,
         name=sent.image.name[:300],
         photo=sent.photo,
         gallery_id=sent.photo.gallery_id if sent.photo else None,
+        request_id=sent.request_id,
         person_id=sent.person_id,
         sha256=sent.digest or digest_of(sent.image),
         width=sent.width,

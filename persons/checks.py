@@ -6,7 +6,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 
+from persons.chain import signing
 from persons.vision.transport import host_of
 
 
@@ -47,5 +49,29 @@ def secret_key_is_shared(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             hint="Set ROLLCALL_SECRET_KEY (or ROLLCALL_SECRET_KEY_FILE) where several servers "
             "share a database.",
             id="rollcall.W001",
+        )
+    ]
+
+
+@register(Tags.security)
+def audit_keys(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """The keys of the audit can be read. None of them is repeated."""
+    try:
+        signing.public_keys()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="rollcall.E004")]
+    return []
+
+
+@register(Tags.security, deploy=True)
+def audit_key_is_shared(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    if not settings.AUDIT_KEY_IS_LOCAL:
+        return []
+    return [
+        Warning(
+            "The key that signs the audit is this machine's own file.",
+            hint="Set ROLLCALL_AUDIT_KEY (or ROLLCALL_AUDIT_KEY_FILE) where several servers share "
+            "a database, and keep a copy: seals and certificates are worth what it is.",
+            id="rollcall.W002",
         )
     ]

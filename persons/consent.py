@@ -198,10 +198,12 @@ def hold_back(people: Collection[int]) -> int:
     """
     rows = Enrolment.objects.filter(person__in=people)
     count = rows.filter(state=EnrolmentState.QUEUED, call=None).update(state=EnrolmentState.WAITING)
-    there = list(rows.filter(KNOWN).exclude(state=EnrolmentState.REMOVING).order_by("pk"))
+    known = rows.filter(KNOWN).exclude(state=EnrolmentState.REMOVING)
+    there = list(known.select_related("created_by").order_by("pk"))
     rows.filter(pk__in=[row.pk for row in there]).update(state=EnrolmentState.REMOVING)
     Enrolment.objects.bulk_create(
-        row.once_more(row.created_by_id, state=EnrolmentState.WAITING) for row in there
+        row.once_more(row.created_by, state=EnrolmentState.WAITING, request_id=row.request_id)
+        for row in there
     )
     _queue({row.person_id for row in there})
     return count + len(there)

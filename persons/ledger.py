@@ -90,6 +90,7 @@ def enrolled(
                 state=EnrolmentState.DONE,
                 call=call,
                 created_by=actor.user,
+                request_id=actor.request_id,
                 done_at=now,
             )
     if lacking := consent.lacking(space, [person.pk for person in people.values()]):

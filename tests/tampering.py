@@ -1,16 +1,70 @@
-"""What somebody who owns the database can do to the audit, past its triggers."""
+"""Chains to tamper with, and what somebody who owns the database can do to them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from random import Random
 from typing import Any
 
 from django.db import connection
 from django.db.models import Model, QuerySet
 
+from persons import audit
+from persons.audit import Actor
 from persons.chain import triggers
-from persons.models import AuditEntry
+from persons.models import AuditChain, AuditEntry, AuditSeal, Source, Team, User
+from persons.pipeline.sealing import seal_audit
+
+
+def actor(user: User | None = None) -> Actor:
+    return Actor(user=user, source=Source.PAGE, address="2001:db8::7", request_id="r" * 32)
+
+
+def written(team: Team | None, user: User | None = None, count: int = 1) -> list[AuditEntry]:
+    """New entries, with everything that a database might give back in another form."""
+    return [
+        audit.record(
+            actor=actor(user),
+            team=team,
+            action="gallery.rename",
+            target=team,
+            before={"name": f"Trip {number}", "size": 1.0, "share": 1e22, "box": (1, 2)},
+            after={"name": "Größe \u2028 🙂", "deep": {"b": [None, True, 0.1], "a": -0.0}},
+            reason="Because",
+        )
+        for number in range(count)
+    ]
+
+
+def chain_of(team: Team, user: User) -> list[AuditEntry]:
+    """Twelve entries in their places, with a seal at the sixth and one at the last."""
+    for _ in range(2):
+        written(team, user, 6)
+        seal_audit()
+        AuditChain.objects.update(signed_at=None)
+    return list(AuditEntry.objects.filter(team=team).order_by("sequence"))
+
+
+def random_entries(team: Team, user: User, random: Random) -> None:
+    for _ in range(random.randint(1, 5)):
+        audit.record(
+            actor=Actor(
+                user=random.choice([user, None]),
+                source=random.choice(list(Source)),
+                text=random.choice(["", "key Tür", "manage.py x"]),
+                address=random.choice([None, "192.0.2.7", "2001:db8:0:0::1", "::ffff:1.2.3.4"]),
+            ),
+            team=team,
+            action=random.choice(["face.name", "gallery.create", "key.revoke"]),
+            target=random.choice([None, team, user]),
+            before=random.choice([None, {}, {"a": random.random()}, {"n": 1e-7, "m": 123.0}]),
+            after=random.choice([None, {"text": "é\u0301"}, {"many": list(range(50))}]),
+            reason=random.choice(["", "“Because”"]),
+        )
+
+
+# --- By hand ---
 
 
 @contextmanager
@@ -37,11 +91,9 @@ def rewrite(row: Model, **columns: object) -> None:
 
 
 def remove(rows: QuerySet[Any]) -> None:
+    pks = ", ".join(str(pk) for pk in rows.values_list("pk", flat=True))
     with by_hand():
-        execute(
-            f"DELETE FROM {rows.model._meta.db_table} WHERE id IN "
-            f"({', '.join(str(pk) for pk in rows.values_list('pk', flat=True))})"
-        )
+        execute(f"DELETE FROM {rows.model._meta.db_table} WHERE id IN ({pks})")
 
 
 def swap(one: AuditEntry, other: AuditEntry) -> None:
@@ -51,3 +103,28 @@ def swap(one: AuditEntry, other: AuditEntry) -> None:
         rows.filter(pk=one.pk).update(sequence=None)
         rows.filter(pk=other.pk).update(sequence=one.sequence)
         rows.filter(pk=one.pk).update(sequence=other.sequence)
+
+
+def inserted(like: AuditEntry, **columns: object) -> list[AuditEntry]:
+    """A row by SQL, like that one but for these columns; without a place, if none is given."""
+    one = AuditEntry.objects.get(pk=like.pk)
+    one.pk, one._state.adding = None, True
+    for name, value in {"sequence": None, "previous": "", "hash": "", **columns}.items():
+        setattr(one, name, value)
+    one.save(force_insert=True)
+    return [one]
+
+
+TABLES = (AuditEntry, AuditSeal, AuditChain)
+
+
+def backup() -> dict[type[Model], list[Any]]:
+    """Every row of the audit, as a dump has them."""
+    return {model: list(QuerySet(model).order_by("pk")) for model in TABLES}
+
+
+def restore(saved: dict[type[Model], list[Any]]) -> None:
+    for model in TABLES:
+        with by_hand():
+            execute(f"DELETE FROM {model._meta.db_table}")
+        QuerySet(model).bulk_create(saved[model])

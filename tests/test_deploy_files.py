@@ -168,6 +168,7 @@ def test_the_commands_of_image_and_compose_file_run_here(
     files = {
         "database_url": empty_database,
         "secret_key": random.token_urlsafe(48),
+        "audit_key": random.token_urlsafe(48),
         "metrics_token": "numbers",
     }
     for name, value in files.items():

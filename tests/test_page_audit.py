@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import re
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
-from pytest_django import DjangoAssertNumQueries
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
 from dashboard.pages.audit import WORDS, changes_of
 from persons import audit
@@ -15,8 +24,11 @@ from persons.actions.galleries import create_gallery
 from persons.actions.people import rename_person
 from persons.actions.spaces import Policy, change_policy
 from persons.audit import Actor
-from persons.models import AuditEntry, Source, Team, User
-from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory
+from persons.chain import entries, signing
+from persons.models import AuditChain, AuditEntry, Source, Team, User
+from persons.pipeline import ask_for_all, left_verifications, verify_chain
+from tests import tampering
+from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory, UserFactory
 
 SignIn = Callable[[User], Client]
 
@@ -25,7 +37,7 @@ def audit_url(team: Team) -> str:
     return reverse("audit", args=[team.slug])
 
 
-def on_page(user: User) -> Actor:
+def on_page(user: User | None) -> Actor:
     return Actor(user, Source.PAGE, address="192.0.2.7")
 
 
@@ -156,9 +168,6 @@ def test_people_are_told_by_number_or_counted(team: Team, alice: User, sign_in: 
 
 
 def test_every_action_that_is_recorded_has_words() -> None:
-    import re
-    from pathlib import Path
-
     recorded: set[str] = set()
     for path in Path("persons/actions").glob("*.py"):
         recorded |= set(re.findall(r'action="([a-z_.]+)"', path.read_text(encoding="utf-8")))
@@ -191,6 +200,259 @@ def test_it_asks_the_same_number_of_queries_for_any_length(
         client.get(audit_url(team))
 
 
-QUERIES = 11
+QUERIES = 14
 """Session, user, membership three times, entries, members; the spaces, galleries, photos, faces
-and people that are linked to; and the frame's two."""
+and people that are linked to; the chain, what waits, its last seal; and the frame's two."""
+
+
+# --- Filters ---
+
+
+def shown(client: Client, team: Team, **query: str) -> list[str]:
+    """The targets of the entries on the page, oldest first."""
+    page = client.get(audit_url(team), query).text
+    return re.findall(r"told-(\w{4,})", page)[::-1]
+
+
+def tell(team: Team, name: str, **more: Any) -> AuditEntry:
+    """An entry that is told as "told-NAME"."""
+    fields: dict[str, Any] = {"action": "space.policy", "target_type": "space", "target_id": "0"}
+    at = more.pop("at", None)
+    fields |= more
+    actor = on_page(fields.pop("user", None))
+    actor = replace(
+        actor,
+        text=fields.pop("who", "Somebody"),
+        address=fields.pop("address", "192.0.2.7"),
+        request_id=fields.pop("request", "a" * 32),
+    )
+    entry = audit.new_entry(actor=actor, team=team, action=fields["action"])
+    for key in ("target_type", "target_id"):
+        setattr(entry, key, fields[key])
+    entry.target_text, entry.reason = f"told-{name}", fields.get("reason", "")
+    if at:
+        entry.at = at
+    entries.mark(entry, team.slug)
+    entry.save(force_insert=True)
+    return entry
+
+
+@pytest.fixture
+def told(team: Team, alice: User, bob: User) -> None:
+    at = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    tell(team, "first", user=alice, at=at, reason="Police")
+    tell(team, "second", user=bob, at=at + timedelta(days=1), action="key.create")
+    tell(team, "third", user=bob, at=at + timedelta(days=2), address="2001:db8::1")
+    tell(team, "fourth", at=at + timedelta(days=2, minutes=5), target_type="photo", who="Zoë")
+    tell(team, "fifth", user=bob, at=at + timedelta(days=3), request="b" * 32)
+    tell(
+        team,
+        "call",
+        at=at + timedelta(days=4),
+        action="call.recognize",
+        target_type="call",
+        request="b" * 32,
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ({}, "first second third fourth fifth"),
+        ({"calls": "1"}, "first second third fourth fifth call"),
+        ({"kind": "call"}, "call"),
+        ({"action": "call.recognize"}, "call"),
+        ({"request": "b" * 32}, "fifth call"),
+        ({"action": "key.create"}, "second"),
+        ({"kind": "photo"}, "fourth"),
+        ({"address": "2001:DB8:0:0::1"}, "third"),
+        ({"address": "192.0.2.7", "action": "space.policy"}, "first fourth fifth"),
+        ({"q": "police"}, "first"),
+        ({"q": "ZO"}, "fourth"),
+        ({"q": "told-f"}, "first fourth fifth"),
+        ({"q": "100%"}, ""),
+        ({"from": "2026-03-03"}, "third fourth fifth"),
+        ({"to": "2026-03-03"}, "first second third fourth"),
+        ({"from": "2026-03-03T12:01"}, "fourth fifth"),
+        ({"from": "2026-03-02", "to": "2026-03-03T12:00"}, "second third"),
+        (
+            {"from": "2026-03-02", "q": "told", "kind": "space", "action": "space.policy"},
+            "third fifth",
+        ),
+        ({"from": "2030-01-01"}, ""),
+        ({"to": "2020-01-01"}, ""),
+        ({"request": "c" * 32}, ""),
+    ],
+)
+def test_filters_combine(
+    team: Team, alice: User, told: None, sign_in: SignIn, query: dict[str, str], wanted: str
+) -> None:
+    assert shown(sign_in(alice), team, **query) == wanted.split()
+
+
+def test_filters_stay_in_the_address_of_the_next_page(
+    team: Team, alice: User, bob: User, sign_in: SignIn
+) -> None:
+    for number in range(60):
+        tell(team, f"n{number}", user=bob, address="192.0.2.8")
+        tell(team, f"other{number}", user=alice)
+    client = sign_in(alice)
+    page = client.get(audit_url(team), {"actor": bob.pk, "address": "192.0.2.8", "q": "told"}).text
+    (older,) = set(re.findall(r'href="(\?[^"]*before=[^"]*)"', page))
+    found = re.findall(r"told-(\w+)", client.get(f"{audit_url(team)}{unescape(older)}").text)
+    assert found == [f"n{number}" for number in range(9, -1, -1)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "from=x",
+        "from=9999-12-31",
+        "to=0001-01-01",
+        "to=2026-02-31",
+        "address=%00",
+        "address=1.2.3",
+        "request=%27",
+        "q=%00%00",
+        "q=" + "x" * 500,
+        "kind=drop",
+        "actor=999999999999999999",
+    ],
+)
+def test_what_is_no_filter_is_ignored_or_finds_nothing(
+    team: Team, alice: User, sign_in: SignIn, query: str
+) -> None:
+    assert sign_in(alice).get(f"{audit_url(team)}?{query}").status_code == 200
+
+
+def test_entries_of_an_account_that_is_gone_stay_and_can_be_filtered(
+    team: Team, alice: User, sign_in: SignIn
+) -> None:
+    gone = UserFactory.create(username="gone", first_name="Gone")
+    tell(team, "past", user=gone, who="")
+    pk = gone.pk
+    gone.delete()
+    client = sign_in(alice)
+    page = client.get(audit_url(team)).text
+    assert f"?actor={pk}" in page and ">Gone</a>" in page
+    assert shown(client, team, actor=str(pk)) == ["past"]
+    assert client.get(f"/rest/teams/{team.slug}/audit/").status_code == 200
+
+
+def test_words_of_what_is_closed_are_not_found_by_guessing(
+    team: Team, bob: User, sign_in: SignIn
+) -> None:
+    secret = GalleryFactory.create(team=team, name="Secret", is_open=False)
+    tell(team, "secret", target_type="gallery", target_id=str(secret.pk))
+    client = sign_in(bob)
+    assert "something in a gallery that is closed to you" in client.get(audit_url(team)).text
+    page = client.get(audit_url(team), {"q": "told-sec"}).text
+    assert "closed to you" not in page and "told-secret" not in page
+
+
+# --- The chain ---
+
+
+def test_the_panel_says_how_the_chain_is(team: Team, alice: User, sign_in: SignIn) -> None:
+    client = sign_in(alice)
+    assert "Not verified yet" in client.get(audit_url(team)).text
+    tampering.chain_of(team, alice)
+    tampering.written(team, alice, 3)
+    for chain_pk in ask_for_all():
+        verify_chain(chain_pk)
+    page = unescape(client.get(audit_url(team)).text)
+    assert "The audit is whole" in page
+    assert "No entry up to 12 was altered" in page
+    assert re.search(r"Waiting for their place</dt><dd class=\"num\">3<", page)
+    assert "at 12" in page and signing.fingerprint() in page
+
+
+def test_a_problem_is_told_loudly(team: Team, audrey: User, sign_in: SignIn) -> None:
+    chain = tampering.chain_of(team, audrey)
+    tampering.rewrite(chain[4], reason="another")
+    for chain_pk in ask_for_all():
+        verify_chain(chain_pk)
+    page = sign_in(audrey).get(audit_url(team)).text
+    assert "The audit was altered" in page
+    assert f"Entry 5 (number {chain[4].pk}): what it says of its target was altered." in page
+    tampering.rewrite(chain[4], reason="Because")
+    for chain_pk in ask_for_all():
+        verify_chain(chain_pk)
+    assert "The audit is whole" in sign_in(audrey).get(audit_url(team)).text
+
+
+def test_seals_that_are_not_copied_are_told(
+    team: Team, alice: User, sign_in: SignIn, settings: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    settings.AUDIT_SEALS = str(tmp_path / "file")
+    tampering.chain_of(team, alice)
+    page = sign_in(alice).get(audit_url(team)).text
+    assert "2 seals not copied yet" in page and str(tmp_path / "file") in page
+
+
+def test_an_auditor_has_it_verified_in_the_background(
+    team: Team,
+    audrey: User,
+    sign_in: SignIn,
+    eager: None,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    tampering.chain_of(team, audrey)
+    client = sign_in(audrey)
+    url = reverse("audit_verify", args=[team.slug])
+    with django_capture_on_commit_callbacks() as bells:
+        page = client.post(url, headers={"HX-Request": "true"}).text
+    assert "Waiting for a worker" in page and reverse("audit_chain", args=[team.slug]) in page
+    assert "Verify now" not in page
+    with django_capture_on_commit_callbacks() as more:
+        assert client.post(url).status_code == 303
+    assert (len(bells), len(more)) == (1, 0), "asked twice, it is verified once"
+    bells[0]()
+    poll = client.get(reverse("audit_chain", args=[team.slug]), headers={"HX-Request": "true"}).text
+    assert "No entry up to 12" in poll and "hx-trigger" not in poll
+    assert client.get(reverse("audit_chain", args=[team.slug])).status_code == 302
+
+
+def test_a_verification_whose_worker_died_is_done_again(team: Team, alice: User) -> None:
+    tampering.chain_of(team, alice)
+    (chain_pk,) = ask_for_all()
+    chain = AuditChain.objects.filter(pk=chain_pk)
+    assert left_verifications() == []
+    chain.update(asked_at=timezone.now() - timedelta(minutes=2))
+    assert left_verifications() == [chain_pk]
+    chain.update(verifying_at=timezone.now())
+    assert left_verifications() == [] and not verify_chain(chain_pk)
+    chain.update(verifying_at=timezone.now() - timedelta(hours=1))
+    assert left_verifications() == [chain_pk] and verify_chain(chain_pk)
+    assert not verify_chain(chain_pk)
+    assert chain.get().verified_sequence == 12
+
+
+def test_an_export_is_a_zip_and_has_its_entry(
+    team: Team, audrey: User, sign_in: SignIn, tmp_path: Path
+) -> None:
+    tampering.chain_of(team, audrey)
+    response = sign_in(audrey).get(reverse("audit_export", args=[team.slug]))
+    assert response["Content-Type"] == "application/zip"
+    content = io.BytesIO(b"".join(response.streaming_content))  # type: ignore[attr-defined]
+    with zipfile.ZipFile(content) as archive:
+        archive.extractall(tmp_path)
+    assert len((tmp_path / "entries.jsonl").read_bytes().splitlines()) == 13
+    entry = AuditEntry.objects.get(action="audit.export")
+    assert (entry.actor, entry.sequence) == (audrey, 13)
+
+
+def test_an_export_asks_why_where_the_team_wants_to_know(
+    team: Team, alice: User, sign_in: SignIn
+) -> None:
+    team.require_reasons = ["export"]
+    team.save()
+    client = sign_in(alice)
+    url = reverse("audit_export", args=[team.slug])
+    assert "Exporting the audit log" in client.get(url).text
+    assert not AuditEntry.objects.filter(action="audit.export").exists()
+    asked = {"purpose": "export", "target": "audit", "words": "The court asked", "next": url}
+    assert client.post(reverse("reason", args=[team.slug]), asked)["Location"] == url
+    assert client.get(url)["Content-Type"] == "application/zip"
+    assert AuditEntry.objects.get(action="audit.export").reason == "The court asked"

@@ -122,8 +122,9 @@ def test_the_list_asks_the_same_number_of_queries_for_any_length(
         client.get(history_url(team))
 
 
-LIST_QUERIES = 7
-"""Session, user, membership, keys, calls, spaces; and the frame's memberships and waiting faces."""
+LIST_QUERIES = 11
+"""Session, user, membership; what there is to choose from; the calls and their facts; and the
+frame's memberships and waiting faces."""
 
 
 def test_a_running_call_makes_the_list_ask_again_and_an_ended_one_lets_it_rest(

@@ -86,7 +86,7 @@ def test_members_are_let_in_and_get_other_roles_and_leave(
     ("who", "role", "words"),
     [
         ("alice", "viewer", "sees every gallery already"),
-        ("audrey", "viewer", "auditors see no photos"),
+        ("audrey", "editor", "may only look at things"),
         ("vera", "editor", "make them a viewer here"),
         ("bob", "owner", "one is an editor or a viewer"),
         ("bob", "", "one is an editor or a viewer"),

@@ -63,6 +63,7 @@ def test_a_well_set_server_passes_the_deployment_checks(tmp_path: Path) -> None:
         *("check", "--deploy", "--fail-level", "WARNING"),
         ROLLCALL_DATA=str(tmp_path),
         ROLLCALL_SECRET_KEY="mQ7zPf2LxT9vB4nKc8RwYd3HsGj6AuEe5NbVi1XoZk0pWqJtMy",
+        ROLLCALL_AUDIT_KEY="5e" * 32,
         ROLLCALL_HTTPS="1",
         ROLLCALL_HOSTS="rollcall.example.org",
     )
@@ -73,7 +74,20 @@ def test_a_badly_set_server_is_told_what_is_missing(tmp_path: Path) -> None:
     result = manage("check", "--deploy", "--fail-level", "WARNING", ROLLCALL_DATA=str(tmp_path))
     assert result.returncode == 1
     assert "rollcall.W001" in result.stderr  # its secret key is a file of this machine
+    assert "rollcall.W002" in result.stderr  # and so is the key of its audit
     assert "SECURE_SSL_REDIRECT" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ROLLCALL_AUDIT_KEY", "hunter2"), ("ROLLCALL_AUDIT_PUBLIC_KEYS", "ab,cd")]
+)
+def test_a_key_that_is_none_is_named_and_not_repeated(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    result = manage("check", ROLLCALL_DATA=str(tmp_path), **{name: value})
+    assert result.returncode == 1
+    assert "rollcall.E004" in result.stderr and name in result.stderr
+    assert "hunter2" not in result.stderr
 
 
 def test_a_wrong_setting_names_the_variable_and_what_was_expected(tmp_path: Path) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.template.defaultfilters import filesizeformat
@@ -15,6 +14,9 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_GET
 
 from dashboard.middleware import PageRequest
+from dashboard.pages import audit_chain
+from dashboard.pages.audit_chain import panel_of
+from dashboard.pages.audit_filters import KINDS, AuditQuery
 from dashboard.pages.shared import fragment, is_fragment, page_by_key, signed_in
 from persons.access import Right, audit_for, rights_of, team_for
 from persons.discretion import entries_closed_to
@@ -23,6 +25,7 @@ from persons.models import (
     Enrolment,
     Face,
     Gallery,
+    Membership,
     Person,
     Photo,
     Role,
@@ -38,6 +41,7 @@ MOST_NUMBERS = 12
 MOST_MEMBERS = 100
 """That the filter offers. Somebody else's entries are reached from any of theirs."""
 CLOSED = "something in a gallery that is closed to you"
+ERASED = "what was erased"
 
 # What an action is called in a sentence that goes on with its target, by object.
 ACTIONS: dict[str, dict[str, str]] = {
@@ -51,6 +55,7 @@ ACTIONS: dict[str, dict[str, str]] = {
         "photos.purge": "Deleted for good photos of",
         "photos.move": "Moved photos to",
         "photos.recognise": "Asked for recognition again of photos of",
+        "photo.download": "Fetched the original of",
         "photos.download": "Downloaded photos of",
         "trash.empty": "Emptied the trash of",
     },
@@ -131,15 +136,35 @@ ACTIONS: dict[str, dict[str, str]] = {
         "key.create": "Made the API key",
         "key.revoke": "Revoked the API key",
     },
+    "Accounts": {
+        "account.sign_in": "Signed in as",
+        "account.sign_out": "Signed out as",
+        "account.refused": "Failed to sign in as",
+        "account.password": "Changed the password of",
+    },
+    "Audit": {
+        "audit.begin": "Began the chain of",
+        "audit.export": "Exported the audit of",
+        "audit.verify": "Asked to verify the audit of",
+    },
+    "Calls": {
+        "call.recognize": "Asked Vision to recognise:",
+        "call.set": "Asked Vision to enrol:",
+        "call.delete": "Asked Vision to delete people:",
+        "call.truncate": "Asked Vision to empty a space:",
+        "call.redact": "Deleted a part of the record of",
+        "call.expire": "Deleted what is too old of the record of",
+    },
     "Records": {
         "evidence.open": "Opened the evidence of",
-        "history.export": "Exported the history of",
-        "audit.export": "Exported the audit of",
+        "history.export": "Began an export of the history of",
+        "history.exported": "Exported the history of",
         "reason.given": "Said why they look at",
     },
     "Team": {
         "team.create": "Made the team",
         "team.settings": "Changed the settings of",
+        "team.reasons": "Changed for what reasons are asked in",
         "invitation.create": "Invited",
         "invitation.revoke": "Revoked the invitation of",
         "invitation.accept": "Accepted the invitation of",
@@ -152,6 +177,11 @@ WORDS = {action: words for group in ACTIONS.values() for action, words in group.
 FIELDS = {
     "allow_download": "Allow downloads",
     "call": "Call",
+    "complete": "Complete",
+    "calls_before": "Calls before",
+    "key": "API key",
+    "outcome": "Outcome",
+    "record": "Digest of the record",
     "filters": "Filters",
     "format": "Format",
     "images": "Images",
@@ -257,36 +287,29 @@ class Row:
 @require_GET
 def audit(request: PageRequest, team: str) -> HttpResponse:
     found = team_for(request.user, team)
-    action = request.GET.get("action", "")
-    actor = _actor(request.GET.get("actor", ""), found)
-    entries = audit_for(request.user, team)
-    if action in WORDS:
-        entries = entries.filter(action=action)
-    if actor is not None:
-        entries = entries.filter(actor=actor)
-    page = page_by_key(entries, request, PAGE_SIZE)
+    query = AuditQuery.parse(request.GET, frozenset(WORDS))
+    actor = _actor(query.actor, found)
+    page = page_by_key(query.matching(audit_for(request.user, team)), request, PAGE_SIZE)
+    closed = entries_closed_to(request.user, found, page.rows)
+    # What is closed can't be found by guessing its words, either.
+    shown = [one for one in page.rows if not query.text or one.pk not in closed]
     may_see = Right.GALLERIES in rights_of(request.user, found)
-    chosen = {"action": action} if action in WORDS else {}
-    chosen |= {"actor": str(actor.pk)} if actor is not None else {}
     context = {
         "team": found,
         "page": page,
-        "rows": rows_of(
-            page.rows,
-            found,
-            may_see=may_see,
-            closed=entries_closed_to(request.user, found, page.rows),
-        ),
-        "chosen": chosen,
-        "query": urlencode(chosen),
+        "rows": rows_of(shown, found, may_see=may_see, closed=closed),
+        "chosen": query.chosen,
+        "query": query.string,
+        "with_calls": query.with_calls,
         "chosen_actor": actor,
         "actor_left": actor is not None and not actor.memberships.filter(team=found).exists(),
         "actions": [(group, list(words.items())) for group, words in ACTIONS.items()],
+        "kinds": KINDS.items(),
         "members": list(_members(found)[:MOST_MEMBERS]),
     }
     if is_fragment(request) and request.htmx.target == "entries":
         return fragment(request, "audit/_entries.html", context)
-    return render(request, "audit/list.html", context)
+    return render(request, "audit/list.html", context | panel_of(request.user, found))
 
 
 def rows_of(
@@ -325,6 +348,8 @@ def changes_of(entry: AuditEntry) -> list[Change]:
 
 
 def _target(entry: AuditEntry) -> str:
+    if entry.erased_at is not None:
+        return ERASED
     if entry.target_type == "face":
         return "a face"
     if entry.target_type == "change":
@@ -354,9 +379,12 @@ def _text(key: str, values: Mapping[str, Any]) -> str | None:
         "ids": _numbers,
         "methods": _listed,
         "box": _listed,
+        "filters": _filters,
         "kind": lambda kind: str(ChangeKind(kind).label) if kind in ChangeKind.values else kind,
         "people": _people,
         "spaces": _listed,
+        "require_reasons": _some,
+        "reason_choices": _some,
     }
     return str(special.get(key, str)(value))
 
@@ -373,6 +401,16 @@ def _listed(values: Any) -> str:
     return ", ".join(str(value) for value in values) or "all"
 
 
+def _some(values: Any) -> str:
+    return ", ".join(str(value) for value in values) or "none"
+
+
+def _filters(asked: Any) -> str:
+    if not isinstance(asked, dict):
+        return str(asked)
+    return ", ".join(f"{name}={value}" for name, value in asked.items()) or "none"
+
+
 def _numbers(pks: Sequence[int]) -> str:
     shown = ", ".join(str(pk) for pk in pks[:MOST_NUMBERS])
     more = len(pks) - MOST_NUMBERS
@@ -384,13 +422,13 @@ def _members(team: Team) -> QuerySet[User]:
     return members.only("username", "first_name", "last_name")
 
 
-def _actor(text: str, team: Team) -> User | None:
+def _actor(pk: int | None, team: Team) -> User | None:
     """Somebody who did something in this team, whether or not they are still a member."""
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    if pk is None:
         return None
-    did_something = Q(pk__in=AuditEntry.objects.filter(team=team, actor=int(text)).values("actor"))
-    belongs = Q(memberships__team=team)
-    return User.objects.filter(did_something | belongs, pk=int(text)).distinct().first()
+    did_something = Exists(AuditEntry.objects.filter(team=team, actor=pk))
+    belongs = Exists(Membership.objects.filter(team=team, user=pk))
+    return User.objects.filter(did_something | belongs, pk=pk).first()
 
 
 def _links(
@@ -415,6 +453,7 @@ def _links(
         for kind in ("user", "invitation", "team"):
             found(kind, ([pk] for pk in wanted.get(kind, ())), "members")
     found("apikey", ([pk] for pk in wanted.get("apikey", ())), "api_keys")
+    found("call", ([pk, pk] for pk in wanted.get("call", ())), "call")
     if not may_see:
         return links
     galleries = Gallery.objects.filter(team=team, pk__in=wanted.get("gallery", ()))
@@ -436,4 +475,4 @@ def _links(
     return links
 
 
-urlpatterns = [path("audit/", audit, name="audit")]
+urlpatterns = [path("audit/", audit, name="audit"), *audit_chain.urlpatterns]

@@ -28,7 +28,7 @@ from persons.access import (
     records_hidden_from,
     rights_of,
 )
-from persons.actions.evidence import open_evidence
+from persons.actions.records import open_evidence
 from persons.discretion import entries_closed_to
 from persons.evidence import Card, Kept
 from persons.models import AuditEntry, Finding, Role

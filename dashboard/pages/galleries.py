@@ -74,13 +74,15 @@ def _counted(rows: QuerySet[Any], by: str) -> Coalesce:
 @signed_in
 @require_GET
 def galleries(request: PageRequest, team: str) -> HttpResponse:
-    found = team_for(request.user, team, right=Right.GALLERIES)
+    found = team_for(request.user, team)
+    seen = galleries_seen_by(request.user, found)
+    if Right.GALLERIES not in rights_of(request.user, found) and not seen.exists():
+        # An auditor with whom nothing is shared.
+        team_for(request.user, team, right=Right.GALLERIES)
     context = {
         "team": found,
         "can_edit": Right.EDIT in rights_of(request.user, found),
-        "page": page_by_key(
-            gallery_cards(galleries_seen_by(request.user, found)), request, GALLERIES_PAGE
-        ),
+        "page": page_by_key(gallery_cards(seen), request, GALLERIES_PAGE),
     }
     return render(request, "galleries/list.html", context)
 

@@ -20,9 +20,10 @@ from django.views.decorators.http import require_safe
 from PIL import Image
 
 from dashboard.middleware import PageRequest
-from dashboard.pages.shared import signed_in
+from dashboard.pages.shared import actor_of, signed_in
 from persons import images
 from persons.access import enrolment_for, face_for, photo_for, recognition_for
+from persons.actions.photos import record_original
 from persons.models import Face, Photo
 from persons.storage import stored
 from persons.vision.types import Box
@@ -57,6 +58,8 @@ def photo(request: PageRequest, team: str, pk: int, what: str) -> HttpResponseBa
     found = photo_for(request.user, team, pk)
     stem = PurePosixPath(found.file_name).stem
     if what == "original":
+        if request.method == "GET":
+            record_original(actor=actor_of(request), photo=found)
         kind = TYPES.get(found.format, "application/octet-stream")
         return send_file(
             request, found.original, found.sha256, kind, name=found.file_name, download=True

@@ -20,6 +20,7 @@ from dashboard.pages import enrolments, person_faces
 from dashboard.pages.cards import KEPT_SECONDS, MANY, cards_of
 from dashboard.pages.person_changes import likenesses_of, page_of_changes
 from dashboard.pages.person_rights import rights_context
+from dashboard.pages.reasons import asking, demand
 from dashboard.pages.shared import (
     actor_of,
     fragment,
@@ -58,8 +59,10 @@ class Sync:
 
 @signed_in
 @require_GET
+@asking
 def person(request: PageRequest, team: str, number: int, person_id: int) -> HttpResponse:
     found = person_for(request.user, team, number, person_id)
+    demand(request, found.space.team, "person", found.pk)
     if found.merged_into_id is not None:
         return _moved(request, found)
     return person_page(request, found)
@@ -172,9 +175,11 @@ def sync_of(found: Person, counts: dict[str, int]) -> Sync:
 
 @signed_in
 @require_GET
+@asking
 def company(request: PageRequest, team: str, number: int, person_id: int) -> HttpResponse:
     """Who is on the same photos, and when they were first and last seen."""
     found = person_for(request.user, team, number, person_id)
+    demand(request, found.space.team, "person", found.pk)
     hidden = hidden_from(request.user, found.space.team)
     theirs = Face.objects.filter(person=found).outside(hidden).order_by("-pk")
     newest = theirs.values("photo")[:COMPANY_PHOTOS]

@@ -21,7 +21,7 @@ from dashboard.middleware import PageRequest
 from dashboard.pages.shared import actor_of, go_back, is_fragment, next_of, signed_in
 from persons import reasons
 from persons.access import Right, finding_by_pk, rights_of, team_for
-from persons.actions.evidence import give_reason
+from persons.actions.records import give_reason
 from persons.errors import Refused
 from persons.models import Person, Team
 

@@ -71,8 +71,10 @@ def _context(request: PageRequest, gallery: Gallery, **more: Any) -> dict[str, A
     others = [
         one
         for one in sorted(memberships.values(), key=lambda one: str(one.user).casefold())
-        if one.user_id not in inside and one.role in (Role.EDITOR, Role.VIEWER)
+        if one.user_id not in inside and one.role != Role.OWNER
     ]
+    # An open gallery has no list of members but auditors, who see what is shared with them alone.
+    auditors = [one for one in others if one.role == Role.AUDITOR]
     links = list(ShareLink.objects.filter(gallery=gallery).select_related("created_by"))
     return {
         "team": gallery.team,
@@ -80,7 +82,8 @@ def _context(request: PageRequest, gallery: Gallery, **more: Any) -> dict[str, A
         "can_manage": Right.MANAGE in rights_of(request.user, gallery.team),
         "owners": [one.user for one in memberships.values() if one.role == Role.OWNER],
         "rows": rows,
-        "others": others,
+        "others": auditors if gallery.is_open and not rows else others,
+        "auditors": auditors,
         "links": [link for link in links if link.is_usable],
         "ended": [link for link in links if not link.is_usable][:LINKS_SHOWN],
         "lasting": LASTING,

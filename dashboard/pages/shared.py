@@ -53,10 +53,12 @@ __all__ = [
 P = ParamSpec("P")
 
 
-def actor_of(request: HttpRequest) -> Actor:
+def actor_of(request: HttpRequest, *, text: str = "") -> Actor:
+    """Whoever is signed in; `text` names who is not."""
     return Actor(
         user=request.user if isinstance(request.user, User) else None,
         source=Source.PAGE,
+        text=text,
         address=getattr(request, "address", None),
         request_id=getattr(request, "id", ""),
     )

@@ -22,6 +22,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from django_htmx.http import HttpResponseClientRedirect
 
 from dashboard.middleware import PageRequest, body_length
+from dashboard.pages.reasons import asking, demand
 from dashboard.pages.shared import (
     KeyPage,
     actor_of,
@@ -94,12 +95,14 @@ def take(request: PageRequest, team: str, number: int) -> HttpResponse:
 
 @signed_in
 @require_GET
+@asking
 def download(request: PageRequest, team: str, number: int, pk: int) -> HttpResponseBase:
     snapshot = space_job_for(request.user, team, number, pk, right=Right.MANAGE)
     is_there = snapshot.file and snapshot.state == JobState.DONE
     if not is_there or not default_storage.exists(snapshot.file):
         raise Http404("This snapshot's file is not there.")
-    note_download(actor=actor_of(request), snapshot=snapshot)
+    reason = demand(request, snapshot.team, "export", f"snapshot-{snapshot.pk}")
+    note_download(actor=actor_of(request), snapshot=snapshot, reason=reason)
     day = timezone.localtime(snapshot.created_at)
     name = f"{team}-space-{number}-{day:%Y-%m-%d}.zip"
     headers = {

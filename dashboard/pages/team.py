@@ -35,11 +35,13 @@ from persons.actions.teams import (
     open_invitation,
     remove_member,
     revoke_invitation,
+    set_reasons,
 )
 from persons.audit import Actor
 from persons.errors import Refused
 from persons.models import Invitation, Membership, Role, Source, Team, User
 from persons.models.teams import INVITATION_DAYS
+from persons.reasons import PURPOSES
 
 # Django's forms take no type at run time.
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ ROLES = [
     (Role.OWNER, "Everything: members and roles, the policy of spaces, and all an editor may."),
     (Role.EDITOR, "Uploads photos, names faces, decides who is who."),
     (Role.VIEWER, "Looks at galleries, people and history. Changes nothing."),
-    (Role.AUDITOR, "Checks spaces, history and the audit log. Sees no photo and no person."),
+    (Role.AUDITOR, "Checks the records and exports them. Sees galleries shared with them alone."),
 ]
 STANDING = Case(
     *(When(role=role, then=Value(position)) for position, (role, _) in enumerate(ROLES)),
@@ -95,6 +97,7 @@ def _members_context(request: PageRequest, found: Team, **more: Any) -> dict[str
         "roles": ROLES,
         "days": INVITATION_DAYS,
         "invited_role": Role.EDITOR,
+        "purposes": PURPOSES,
     }
     if can_manage:
         invitations = Invitation.objects.filter(
@@ -103,6 +106,24 @@ def _members_context(request: PageRequest, found: Team, **more: Any) -> dict[str
         context["invitations"] = invitations.select_related("created_by")[:MOST_INVITATIONS]
         context["invitation_count"] = invitations.count()
     return context | more
+
+
+@signed_in
+@require_POST
+def reasons(request: PageRequest, team: str) -> HttpResponse:
+    """For what a reason is asked for."""
+    found = team_for(request.user, team, right=Right.MANAGE)
+    try:
+        set_reasons(
+            actor=actor_of(request),
+            team=found,
+            purposes=request.POST.getlist("purpose"),
+            choices=request.POST.get("choices", ""),
+        )
+    except Refused as error:
+        return refuse(request, error, reverse("members", args=[team]))
+    messages.success(request, "Saved: for what a reason is asked.")
+    return go_back(request, reverse("members", args=[team]))
 
 
 @signed_in
@@ -262,5 +283,6 @@ urlpatterns = [
     path("members/invite", invite, name="invite"),
     path("members/<int:pk>/role", role, name="member_role"),
     path("members/<int:pk>/remove", remove, name="member_remove"),
+    path("members/reasons", reasons, name="team_reasons"),
     path("invitations/<int:pk>/revoke", revoke, name="invitation_revoke"),
 ]

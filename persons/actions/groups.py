@@ -38,7 +38,13 @@ def start_grouping(
     same = Grouping.objects.filter(space=space, gallery=gallery)
     if same.filter(state__in=UNDER_WAY).exists():
         raise Refused("These faces are being sorted already.")
-    grouping = Grouping(space=space, gallery=gallery, threshold=threshold, requested_by=actor.user)
+    grouping = Grouping(
+        space=space,
+        gallery=gallery,
+        threshold=threshold,
+        requested_by=actor.user,
+        request_id=actor.request_id,
+    )
     grouping.total = faces_of(grouping).count()
     if grouping.total < 2:
         raise Refused("There are no unknown faces to sort here.")
@@ -93,10 +99,10 @@ def make_groups(*, actor: Actor, grouping: Grouping) -> Grouping:
     if grouping.state != JobState.READY or not grouping.plan:
         raise Refused("There is no plan to carry out.")
     people, faces = len(grouping.plan), sum(map(len, grouping.plan))
-    grouping.requested_by = actor.user
+    grouping.requested_by, grouping.request_id = actor.user, actor.request_id
     grouping.state = JobState.QUEUED
     grouping.total, grouping.done = faces, 0
-    grouping.save(update_fields=["requested_by", "state", "total", "done"])
+    grouping.save(update_fields=["requested_by", "request_id", "state", "total", "done"])
     audit.record(
         actor=actor,
         team=grouping.space.team,

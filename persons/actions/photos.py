@@ -68,6 +68,7 @@ def add_photo(
                 "taken_at": _aware(found.taken_at),
                 "notes": list(found.notes),
                 "uploaded_by": actor.user,
+                "request_id": actor.request_id,
             },
         )
         if created:
@@ -119,6 +120,7 @@ def recognise_photo_again(*, actor: Actor, photo: Photo) -> Photo:
     run = Run.objects.create(
         space_id=photo.gallery.space_id,
         requested_by=actor.user,
+        request_id=actor.request_id,
         reason=_again(photo.gallery, photo.file_name),
         photo_count=1,
     )
@@ -149,6 +151,7 @@ def recognise_photos_again(*, actor: Actor, gallery: Gallery, pks: Collection[in
     run = Run.objects.create(
         space_id=gallery.space_id,
         requested_by=actor.user,
+        request_id=actor.request_id,
         reason=_again(gallery, f"Some of {gallery.name}"),
     )
     photos = Photo.objects.filter(gallery=gallery, pk__in=set(pks))
@@ -185,6 +188,12 @@ def record_download(*, actor: Actor, gallery: Gallery, pks: Collection[int]) -> 
     )
 
 
+@transaction.atomic
+def record_original(*, actor: Actor, photo: Photo) -> None:
+    """That somebody took the original of a photo, or looked so closely that the page fetched it."""
+    audit.record(actor=actor, team=photo.gallery.team, action="photo.download", target=photo)
+
+
 def photos_to_ask_again(gallery: Gallery) -> QuerySet[Photo]:
     """What `recognise_gallery_again` would send, for the page that says so beforehand."""
     asked = [PhotoState.DONE, PhotoState.FAILED, PhotoState.RUNNING]
@@ -196,7 +205,10 @@ def recognise_gallery_again(*, actor: Actor, gallery: Gallery) -> Run:
     """Every photo of a gallery that was prepared goes through recognition once more."""
     space = Space.objects.get(pk=gallery.space_id)
     run = Run.objects.create(
-        space=space, requested_by=actor.user, reason=_again(gallery, f"All of {gallery.name}")
+        space=space,
+        requested_by=actor.user,
+        request_id=actor.request_id,
+        reason=_again(gallery, f"All of {gallery.name}"),
     )
     run.photo_count = _ask_again(photos_to_ask_again(gallery), run, PhotoState.QUEUED)
     if not run.photo_count:
@@ -217,7 +229,7 @@ def _ask_again(photos: QuerySet[Photo], run: Run, back_to: PhotoState) -> int:
     """Those at rest go to `back_to`, those at Vision are asked again afterwards; how many."""
     # In this order: one that comes to rest meanwhile is met by the second update.
     running = in_turn(photos.filter(state=PhotoState.RUNNING)).update(
-        requested=F("requested") + 1, run=run
+        requested=F("requested") + 1, request_id=run.request_id, run=run
     )
     at_rest = photos.filter(state__in=[PhotoState.DONE, PhotoState.FAILED])
     return running + in_turn(at_rest).update(
@@ -227,5 +239,6 @@ def _ask_again(photos: QuerySet[Photo], run: Run, back_to: PhotoState) -> int:
         interruptions=0,
         after=timezone.now(),
         requested=F("requested") + 1,
+        request_id=run.request_id,
         run=run,
     )

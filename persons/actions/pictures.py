@@ -34,6 +34,7 @@ def move_pictures(person: Person, into: Person, *, actor: Actor) -> set[int]:
             error=row.error if row.state == EnrolmentState.FAILED else "",
             origin=row,
             created_by_id=row.created_by_id or (actor.user.pk if actor.user else None),
+            request_id=actor.request_id,
         )
         for row in standing
         if (row.sha256 not in digests if row.face_id is None else row.face_id not in faces)
@@ -63,8 +64,9 @@ def bring_home(person: Person, root: Person, theirs: Collection[int], *, actor: 
     changed = teach(faces, actor=actor) if faces else set()
     if others:
         withdraw(Enrolment.objects.filter(pk__in=[row.pk for row in others]))
-        by = actor.user.pk if actor.user else None
-        Enrolment.objects.bulk_create(origins[row.pk].once_more(by) for row in others)
+        Enrolment.objects.bulk_create(
+            origins[row.pk].once_more(actor.user, request_id=actor.request_id) for row in others
+        )
         changed |= {person.pk, root.pk}
     return changed
 

@@ -77,9 +77,9 @@ def write_snapshot(*, actor: Actor, space: Space, path: Path) -> SnapshotFile:
 
 
 @transaction.atomic
-def note_download(*, actor: Actor, snapshot: SpaceJob) -> None:
+def note_download(*, actor: Actor, snapshot: SpaceJob, reason: str = "") -> None:
     """Faces and names leave the house: who took them is in the audit."""
-    _record(actor, "snapshot.download", snapshot, after={"size": snapshot.size})
+    _record(actor, "snapshot.download", snapshot, after={"size": snapshot.size}, reason=reason)
 
 
 @transaction.atomic
@@ -229,7 +229,12 @@ def _origin(manifest: Manifest) -> dict[str, Any]:
 
 def _queue(actor: Actor, space: Space, kind: SpaceJob.Kind, **columns: Any) -> SpaceJob:
     job = SpaceJob.objects.create(
-        team_id=space.team_id, space=space, kind=kind, requested_by=actor.user, **columns
+        team_id=space.team_id,
+        space=space,
+        kind=kind,
+        requested_by=actor.user,
+        request_id=actor.request_id,
+        **columns,
     )
     tasks.ring(tasks.space_job, job.pk)
     return job

@@ -63,7 +63,7 @@ def change_policy(*, actor: Actor, space: Space, policy: Policy) -> Space:
         consent.moved(space.pk)
         tasks.ring(tasks.sweep)
     if THRESHOLDS & set(changed):
-        job = queue_settling(space, actor.user)
+        job = queue_settling(space, actor.user, actor.request_id)
         tasks.ring(tasks.space_job, job.pk)
     return space
 

@@ -59,7 +59,7 @@ def queue_syncs(person_pks: Collection[int], *, actor: Actor) -> None:
     if not person_pks:
         return
     people = Person.objects.filter(pk__in=person_pks)
-    people.update(sync_by=actor.user)
+    people.update(sync_by=actor.user, sync_request_id=actor.request_id)
     people.exclude(sync_state=SyncState.RUNNING).update(
         sync_state=SyncState.QUEUED, sync_attempts=0, sync_after=timezone.now(), sync_error=""
     )
@@ -97,9 +97,14 @@ def teach(faces: Mapping[int, int | None], *, actor: Actor) -> set[int]:
         if person_pk is not None and face_pk not in standing
     }
     Enrolment.objects.bulk_create(
-        before[face_pk].once_more(actor.user.pk if actor.user else None)
+        before[face_pk].once_more(actor.user, request_id=actor.request_id)
         if face_pk in before
-        else Enrolment(person_id=person_pk, face_id=face_pk, created_by=actor.user)
+        else Enrolment(
+            person_id=person_pk,
+            face_id=face_pk,
+            created_by=actor.user,
+            request_id=actor.request_id,
+        )
         for face_pk, person_pk in wanted.items()
     )
     return changed | set(wanted.values())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 
@@ -14,8 +15,11 @@ from persons.audit import Actor
 from persons.errors import Refused
 from persons.models import GalleryMember, Invitation, Membership, Role, Space, Team, User
 from persons.models.teams import INVITATION_DAYS
+from persons.reasons import PURPOSES, plain
 from persons.vision.limits import SPACES
 
+MOST_CHOICES = 30
+LONGEST_CHOICE = 120
 MOST_BUDGET = Decimal(10) ** 10
 
 
@@ -61,6 +65,28 @@ def change_settings(
         target=team,
         before={key: before[key] for key in changed},
         after={key: after[key] for key in changed},
+    )
+    return team
+
+
+@transaction.atomic
+def set_reasons(*, actor: Actor, team: Team, purposes: Sequence[str], choices: str) -> Team:
+    """For what the team asks for a reason, and, a line each, which ones there are to choose from:
+    none for free text."""
+    wanted = [purpose for purpose in PURPOSES if purpose in purposes]
+    lines = [plain(line)[:LONGEST_CHOICE] for line in choices.splitlines()]
+    listed = list(dict.fromkeys(line for line in lines if line))
+    if len(listed) > MOST_CHOICES:
+        raise Refused(f"At most {MOST_CHOICES} reasons to choose from.")
+    team = Team.objects.select_for_update().get(pk=team.pk)
+    before = {"require_reasons": team.require_reasons, "reason_choices": team.reason_choices}
+    after = {"require_reasons": wanted, "reason_choices": listed}
+    if before == after:
+        return team
+    team.require_reasons, team.reason_choices = wanted, listed
+    team.save(update_fields=["require_reasons", "reason_choices"])
+    audit.record(
+        actor=actor, team=team, action="team.reasons", target=team, before=before, after=after
     )
     return team
 

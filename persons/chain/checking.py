@@ -87,12 +87,15 @@ def _demand_end(chain: Chain, head: AuditChain, slug: str) -> None:
 
 
 def _demand_stamps(team: Team | None, slug: str) -> None:
-    waiting = AuditEntry.objects.filter(team=team, sequence=None).order_by("pk")
-    for entry in waiting.iterator(chunk_size=READ_AT_ONCE):
-        if not entries.is_stamped(entry, slug):
-            raise Broken(0, entry.pk, "it was not written by this server: it was inserted")
-        if not entries.is_whole(entry):
-            raise Broken(0, entry.pk, "it was altered before it was sealed")
+    """Those that wait for their place were written by this server, each once."""
+    pks = AuditEntry.objects.filter(team=team, sequence=None).order_by("pk")
+    for some in _batches(pks):
+        rows = list(AuditEntry.objects.filter(pk__in=some, sequence=None).order_by("pk"))
+        known = entries.digests_of(team.pk if team else None, rows)
+        for entry in rows:
+            if wrong := entries.wrong_with(entry, slug, known):
+                raise Broken(0, entry.pk, f"it {wrong}")
+            known.add(entry.digest)
 
 
 # --- Seals ---
@@ -220,8 +223,9 @@ def _from_before(team: Team) -> int:
     return int(after.get("calls_before", 0))
 
 
-def _batches(rows: QuerySet[Call]) -> Iterator[list[int]]:
-    last, numbers = 0, rows.order_by("pk").values_list("pk", flat=True)
-    while pks := list(numbers.filter(pk__gt=last)[: records.BATCH]):
+def _batches(rows: QuerySet[Any]) -> Iterator[list[int]]:
+    numbers = rows.order_by("pk").values_list("pk", flat=True)
+    left = numbers
+    while pks := list(left[: records.BATCH]):
         yield pks
-        last = pks[-1]
+        left = numbers.filter(pk__gt=pks[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -85,6 +86,22 @@ def is_whole(entry: AuditEntry) -> bool:
             "reason": "",
         }
     return verify.salted(entry.salt, payload_of(entry)) == entry.digest
+
+
+def wrong_with(entry: AuditEntry, team: str, known: Collection[str]) -> str:
+    """Why an entry that waits gets no place, or nothing. `known` are digests that there are."""
+    if not is_stamped(entry, team):
+        return "was not written by this server"
+    if not is_whole(entry):
+        return "was altered before it was sealed"
+    return "is a copy of another entry" if entry.digest in known else ""
+
+
+def digests_of(team_pk: int | None, rows: Sequence[AuditEntry]) -> set[str]:
+    """Of sealed entries of the same moments. No two entries have the same digest: it is salted."""
+    moments = {entry.at for entry in rows}
+    sealed = AuditEntry.objects.filter(team=team_pk, at__in=moments, sequence__isnull=False)
+    return set(sealed.order_by().values_list("digest", flat=True))
 
 
 def _stamp(marks: bytes, secret: str | bytes) -> str:

@@ -120,7 +120,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="auditentry",
             index=models.Index(
-                condition=models.Q(("target_type", "call"), _negated=True),
+                condition=models.Q(("action__startswith", "call."), _negated=True),
                 fields=["team", "-id"],
                 name="audit_but_calls",
             ),

@@ -214,7 +214,7 @@ class Migration(migrations.Migration):
             model_name="finding",
             index=models.Index(
                 condition=models.Q(("person__isnull", False)),
-                fields=["person", "-call"],
+                fields=["person", "-call", "similarity"],
                 name="finding_by_person",
             ),
         ),

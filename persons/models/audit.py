@@ -24,6 +24,11 @@ class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
     def bulk_update(self, *args: Any, **options: Any) -> Never:
         raise TypeError("Audit entries are never changed.")
 
+    def bulk_create(self, *args: Any, **options: Any) -> list[AuditEntry]:
+        if options.get("update_conflicts") or options.get("ignore_conflicts"):
+            raise TypeError("Audit entries are never changed.")
+        return super().bulk_create(*args, **options)
+
     def delete(self) -> Never:
         raise TypeError("Audit entries are never deleted.")
 
@@ -104,7 +109,7 @@ class AuditEntry(models.Model):
             models.Index(
                 fields=["team", "-id"],
                 name="audit_but_calls",
-                condition=~models.Q(target_type="call"),
+                condition=~models.Q(action__startswith="call."),
             ),
             # Where in the list a moment is.
             models.Index(fields=["team", "at"], name="audit_moments"),

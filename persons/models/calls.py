@@ -299,7 +299,7 @@ class Finding(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["person", "-call"],
+                fields=["person", "-call", "similarity"],
                 name="finding_by_person",
                 condition=models.Q(person__isnull=False),
             ),

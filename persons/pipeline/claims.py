@@ -9,7 +9,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from persons.models import SpaceJob
+from persons.audit import Actor
+from persons.models import Source, SpaceJob
 from persons.models.work import JobState
 
 SLICE_SECONDS = 10.0
@@ -35,6 +36,11 @@ class Held:
     token: str
     started: float = field(default_factory=time.monotonic)
     renewed: float = field(default_factory=time.monotonic)
+
+    @property
+    def actor(self) -> Actor:
+        """Who asked for the job, as what the worker does for them is written down."""
+        return Actor(self.job.requested_by, Source.WORKER, request_id=self.job.request_id)
 
     @property
     def is_over(self) -> bool:

@@ -81,6 +81,7 @@ def _begin(run_pk: int, space_pk: int, now: datetime) -> None:
         requested=F("requested") + 1,
         after=now,
         attempts=0,
+        request_id="",
         run=run,
     )
     if not run.photo_count:

@@ -155,7 +155,13 @@ def _sync_removals(person: Person, vision: Vision, token: str) -> bool:
             vision=vision,
             method=Method.DELETE,
             meta=request.as_meta(),
-            images=[calls.Sent(Image(name, b""), person_id=person.person_id)],
+            images=[
+                calls.Sent(
+                    Image(name, b""),
+                    person_id=person.person_id,
+                    request_id=person.sync_request_id,
+                )
+            ],
             source=Source.WORKER,
             asked_by=[person.sync_by],
             space_version=person.space.version,
@@ -262,7 +268,14 @@ def _begin_set(
         vision=vision,
         method=Method.SET,
         meta=request.as_meta(),
-        images=[calls.Sent(image, person_id=person.person_id) for image in left],
+        images=[
+            calls.Sent(
+                image,
+                person_id=person.person_id,
+                request_id=by_name[image.name].request_id or person.sync_request_id,
+            )
+            for image in left
+        ],
         source=Source.WORKER,
         asked_by=[by_name[image.name].created_by for image in left],
         space_version=person.space.version,
@@ -380,7 +393,8 @@ def _sync_done(person: Person, token: str) -> None:
             claim="",
         )
         if not more:
-            remove_if_unmade(held, actor=Actor(user=person.sync_by, source=Source.WORKER))
+            actor = Actor(person.sync_by, Source.WORKER, request_id=person.sync_request_id)
+            remove_if_unmade(held, actor=actor)
 
 
 def look_for(person: Person, *, found_too: bool) -> Run:
@@ -397,6 +411,7 @@ def look_for(person: Person, *, found_too: bool) -> Run:
         space=person.space,
         person=root,
         requested_by_id=person.sync_by_id,
+        request_id=person.sync_request_id,
         reason=f"Looking for {root.name}"[:300],
     )
     faces = Face.objects.filter(missing=False, decision=Decision.NONE)
@@ -412,6 +427,7 @@ def look_for(person: Person, *, found_too: bool) -> Run:
         requested=F("requested") + 1,
         after=timezone.now(),
         attempts=0,
+        request_id=person.sync_request_id,
         run=run,
     )
     run.photo_count = run.photos.count()

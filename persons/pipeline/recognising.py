@@ -136,7 +136,12 @@ def _answer_from_store(
 
 def _as_sent(photo: Photo, image: Image) -> calls.Sent:
     return calls.Sent(
-        image, photo.sent_width, photo.sent_height, photo=photo, digest=photo.sent_sha256
+        image,
+        photo.sent_width,
+        photo.sent_height,
+        photo=photo,
+        digest=photo.sent_sha256,
+        request_id=photo.request_id,
     )
 
 

@@ -15,7 +15,7 @@ from persons.settling import settle_photos
 PHOTOS_AT_ONCE = 200
 
 
-def queue_settling(space: Space, user: User | None) -> SpaceJob:
+def queue_settling(space: Space, user: User | None, request_id: str = "") -> SpaceJob:
     """To be called in the transaction that changed the thresholds. One at a time is enough.
 
     One that is under way starts over: its worker finds its claim gone.
@@ -24,7 +24,11 @@ def queue_settling(space: Space, user: User | None) -> SpaceJob:
         state=JobState.CANCELLED, claim="", finished_at=timezone.now()
     )
     return SpaceJob.objects.create(
-        team_id=space.team_id, space=space, kind=SpaceJob.Kind.SETTLE, requested_by=user
+        team_id=space.team_id,
+        space=space,
+        kind=SpaceJob.Kind.SETTLE,
+        requested_by=user,
+        request_id=request_id,
     )
 
 

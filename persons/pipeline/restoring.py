@@ -19,7 +19,6 @@ from django.db.models import F
 from django.utils import timezone
 
 from persons import audit, consent, ledger
-from persons.audit import Actor
 from persons.backends import vision_for
 from persons.models import (
     Decision,
@@ -31,7 +30,6 @@ from persons.models import (
     PhotoState,
     Rejection,
     Run,
-    Source,
     Space,
     SpaceJob,
     SyncState,
@@ -252,6 +250,7 @@ class _Wanted:
             origin=self._origin(picture),
             job=self._job,
             created_by=self._users.get(picture.by),
+            request_id=self._job.request_id,
             created_at=picture.at,
         )
 
@@ -285,12 +284,12 @@ def _finish(held: Held, space: Space) -> None:
     job = held.job
     accepted = Enrolment.objects.filter(job=job, state=EnrolmentState.DONE).count()
     refused = Enrolment.objects.filter(job=job, state=EnrolmentState.FAILED).count()
-    photos = _look_again(space, job.requested_by) if accepted else 0
+    photos = _look_again(space, job) if accepted else 0
     waiting = Enrolment.objects.filter(job=job, state=EnrolmentState.WAITING).count()
     counts = {"accepted": accepted, "refused": refused, "waiting": waiting, "photos": photos}
     held.finish(done=job.total, report=job.report | counts)
     audit.record(
-        actor=Actor(job.requested_by, Source.WORKER),
+        actor=held.actor,
         team=space.team,
         action="space.restored",
         target=space,
@@ -313,15 +312,19 @@ def to_look_at(space: Space) -> Any:
     )
 
 
-def _look_again(space: Space, user: User | None) -> int:
+def _look_again(space: Space, job: SpaceJob) -> int:
     run = Run.objects.create(
-        space=space, requested_by=user, reason="Looking for the people of a restored snapshot"
+        space=space,
+        requested_by=job.requested_by,
+        request_id=job.request_id,
+        reason="Looking for the people of a restored snapshot",
     )
     run.photo_count = to_look_at(space).update(
         state=PhotoState.QUEUED,
         requested=F("requested") + 1,
         after=timezone.now(),
         attempts=0,
+        request_id=run.request_id,
         run=run,
     )
     if not run.photo_count:
@@ -348,4 +351,5 @@ def give_back(job: SpaceJob) -> None:
         sync_attempts=0,
         sync_after=timezone.now(),
         sync_by=job.requested_by,
+        sync_request_id=job.request_id,
     )

@@ -77,4 +77,5 @@ def _forget_who_was_made_by_mistake(run_pk: int) -> None:
     found = Person.objects.filter(runs=run).select_related("space__team")
     person = locked(found).first()
     if person is not None:
-        remove_if_unmade(person, actor=Actor(user=run.requested_by, source=Source.WORKER))
+        actor = Actor(run.requested_by, Source.WORKER, request_id=run.request_id)
+        remove_if_unmade(person, actor=actor)

@@ -133,19 +133,19 @@ def _ends_at(chain: AuditChain) -> bool:
 def _next(team_pk: int | None, slug: str) -> tuple[list[AuditEntry], str]:
     """The next entries that a server wrote; and what is wrong with the first that is none."""
     found: list[AuditEntry] = []
-    problem, last = "", 0
+    problem, unsealed = "", _unsealed(team_pk)
     while len(found) < SEALED_AT_ONCE:
-        rows = list(_unsealed(team_pk).filter(pk__gt=last)[:SEALED_AT_ONCE])
+        rows = list(unsealed[:SEALED_AT_ONCE])
+        known = entries.digests_of(team_pk, rows)
         for entry in rows:
-            if not entries.is_stamped(entry, slug):
-                problem = problem or f"Entry {entry.pk} was not written by this server."
-            elif not entries.is_whole(entry):
-                problem = problem or f"Entry {entry.pk} was changed before it was sealed."
+            if wrong := entries.wrong_with(entry, slug, known):
+                problem = problem or f"Entry number {entry.pk} {wrong}."
             else:
+                known.add(entry.digest)
                 found.append(entry)
         if len(rows) < SEALED_AT_ONCE:
             break
-        last = rows[-1].pk
+        unsealed = _unsealed(team_pk).filter(pk__gt=rows[-1].pk)
     return found[:SEALED_AT_ONCE], problem
 
 

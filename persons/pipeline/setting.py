@@ -132,7 +132,12 @@ def _begin(
         method=Method.SET,
         meta=_request(space, some).as_meta(),
         images=[
-            calls.Sent(image, person_id=row.person.person_id, digest=row.sha256)
+            calls.Sent(
+                image,
+                person_id=row.person.person_id,
+                digest=row.sha256,
+                request_id=row.request_id,
+            )
             for row, image in some
         ],
         source=Source.WORKER,

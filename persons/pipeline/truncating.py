@@ -8,7 +8,6 @@ from django.db import transaction
 from django.utils import timezone
 
 from persons import audit, calls, holds, ledger
-from persons.audit import Actor
 from persons.backends import vision_for
 from persons.models import Enrolment, EnrolmentState, Person, Source, Space, SpaceJob, SyncState
 from persons.models.work import JobState
@@ -48,6 +47,7 @@ def truncate(held: Held) -> timedelta | None:
         images=[],
         source=Source.WORKER,
         asked_by=[held.job.requested_by],
+        request_id=held.job.request_id,
         space_version=space.version,
     )
     outcome = send(vision, call, Method.TRUNCATE, request.as_meta(), [])
@@ -63,7 +63,7 @@ def truncate(held: Held) -> timedelta | None:
         _set_again(space, since, held.job)
         held.finish(total=removed, done=removed)
         audit.record(
-            actor=Actor(held.job.requested_by, Source.WORKER),
+            actor=held.actor,
             team=space.team,
             action="space.truncate",
             target=space,
@@ -114,4 +114,5 @@ def _set_again(space: Space, since: list[int], job: SpaceJob) -> None:
         sync_attempts=0,
         sync_after=timezone.now(),
         sync_by=job.requested_by,
+        sync_request_id=job.request_id,
     )

@@ -11,7 +11,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from persons import keys
+from persons import keys, reasons
 from persons.audit import Actor
 from persons.models import ApiKey, Source
 from persons.proxy.answering import Asked, answer
@@ -69,6 +69,7 @@ def _answer(request: WSGIRequest, method: Method, key: ApiKey) -> bytes:
         text=f"key {key.name}",
         address=getattr(request, "address", None),
         request_id=getattr(request, "id", ""),
+        reason=reasons.of_header(request.headers.get(reasons.HEADER)),
     )
     keys.touch(key, actor.address)
     asked = Asked(

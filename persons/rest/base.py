@@ -6,12 +6,14 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, JsonResponse
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
+from persons import reasons
 from persons.audit import Actor
-from persons.models import Source, User
+from persons.models import Source, Team, User
 from persons.rest.pagination import ByKey
 from persons.rest.serializers.shared import ErrorSerializer
 
@@ -34,6 +36,13 @@ class View(APIView):
             address=getattr(request, "address", None),
             request_id=getattr(request, "id", ""),
         )
+
+    def reason(self, team: Team, purpose: str) -> str:
+        """Why, as the request's header says; 403 where the team asks for it and nothing is said."""
+        said = reasons.of_header(self.request.headers.get(reasons.HEADER))
+        if not said and reasons.demanded(team, purpose):
+            raise PermissionDenied(f"{team} asks for a reason: send it in {reasons.HEADER}.")
+        return said
 
     def body(self, shape: type[BaseSerializer[Any]], *, partial: bool = False) -> dict[str, Any]:
         """The request's body in that shape, or a 400 that says what is wrong with it."""

@@ -3,6 +3,7 @@ neither repeat others nor hide them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db.models import Model, QuerySet
@@ -27,6 +28,18 @@ class ByKey(BasePagination):
         self, queryset: Any, request: Request, view: APIView | None = None
     ) -> list[Any]:
         return self.rows(queryset, request)
+
+    def found(
+        self, ids: Callable[..., list[int]], queryset: QuerySet[Any], request: Request
+    ) -> list[Any]:
+        """As `rows`, of what `ids` finds, newest first, below its `before`."""
+        limit = _number(request, "limit", 1, MAX_LIMIT) or int(api_settings.PAGE_SIZE or MAX_LIMIT)
+        pks = ids(limit + 1, before=_number(request, "cursor", 0, MAX_KEY))
+        self.next = None
+        if len(pks) > limit:
+            here = request.build_absolute_uri()
+            self.next = replace_query_param(here, "cursor", pks[limit - 1])
+        return list(queryset.filter(pk__in=pks[:limit]).order_by("-pk"))
 
     def rows(self, queryset: QuerySet[Any], request: Request) -> list[Any]:
         """One page, in one query."""

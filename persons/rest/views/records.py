@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,6 +14,7 @@ from persons.access import (
     team_for,
 )
 from persons.discretion import entries_closed_to, photos_closed_to
+from persons.filtering import FILTERS, NAMES, filters_of
 from persons.models import Call
 from persons.rest.base import View, answers
 from persons.rest.serializers.records import (
@@ -21,15 +22,24 @@ from persons.rest.serializers.records import (
     CallSerializer,
     CallWithAnswerSerializer,
 )
+from persons.searching import Search
 
 
 class Calls(View):
-    """Every request to Vision, by anyone."""
+    """Every request to Vision, by anyone; filtered as the history's page is, by the same names."""
 
-    @extend_schema(responses=answers(CallSerializer(many=True)))
+    @extend_schema(
+        parameters=[OpenApiParameter(name, str, description=FILTERS[name]) for name in NAMES],
+        responses=answers(CallSerializer(many=True)),
+    )
     def get(self, request: Request, team: str) -> Response:
         found = team_for(request.user, team)
-        return self.page(Call.objects.filter(team=found).for_list(), CallSerializer)
+        filters, _ = filters_of(request.query_params.dict(), request.user, found)
+        search = Search.by(request.user, found, filters)
+        paginator = self.pagination_class()
+        calls = paginator.found(search.ids, Call.objects.for_list(), request)
+        shaped = [self.shaped(call, CallSerializer) for call in calls]
+        return paginator.get_paginated_response(shaped)
 
 
 class OneCall(View):

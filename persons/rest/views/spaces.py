@@ -17,6 +17,7 @@ from persons.access import (
     team_for,
 )
 from persons.actions.people import remove_enrolment, rename_person, retry_enrolment
+from persons.actions.records import give_reason
 from persons.actions.spaces import Policy, change_policy
 from persons.models import Enrolment, Person, Space
 from persons.models.spaces import PersonQuerySet
@@ -71,7 +72,16 @@ def _listed(request: Request, space: Space) -> PersonQuerySet:
 class OnePerson(View):
     @extend_schema(responses=answers(PersonSerializer))
     def get(self, request: Request, team: str, number: int, person_id: int) -> Response:
-        return self._shown(person_for(request.user, team, number, person_id))
+        person = person_for(request.user, team, number, person_id)
+        if said := self.reason(person.space.team, "person"):
+            give_reason(
+                actor=self.actor,
+                team=person.space.team,
+                purpose="person",
+                target=person,
+                reason=said,
+            )
+        return self._shown(person)
 
     @extend_schema(request=RenamePersonSerializer, responses=answers(PersonSerializer, WRITE))
     def patch(self, request: Request, team: str, number: int, person_id: int) -> Response:
@@ -89,6 +99,7 @@ class Enrolments(View):
     @extend_schema(responses=answers(EnrolmentSerializer(many=True)))
     def get(self, request: Request, team: str, number: int, person_id: int) -> Response:
         person = person_for(request.user, team, number, person_id)
+        self.reason(person.space.team, "person")
         return self.page(
             Enrolment.objects.filter(person=person)
             .for_list()

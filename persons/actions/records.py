@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.db import models, transaction
 
 from persons import audit
@@ -36,5 +38,35 @@ def give_reason(
         action="reason.given",
         target=target,
         after={"purpose": purpose},
+        reason=reason,
+    )
+
+
+@transaction.atomic
+def begin_export(
+    *, actor: Actor, team: Team, what: str, filters: Mapping[str, str], form: str, reason: str
+) -> None:
+    """Before the first row is sent: that somebody takes records out, and which."""
+    audit.record(
+        actor=actor,
+        team=team,
+        action=f"{what}.export",
+        target=team,
+        after={"filters": dict(filters), "format": form},
+        reason=reason,
+    )
+
+
+@transaction.atomic
+def end_export(
+    *, actor: Actor, team: Team, what: str, rows: int, complete: bool, reason: str
+) -> None:
+    """How many rows went out; not `complete` where the reader hung up."""
+    audit.record(
+        actor=actor,
+        team=team,
+        action=f"{what}.exported",
+        target=team,
+        after={"rows": rows, "complete": complete},
         reason=reason,
     )

@@ -1,0 +1,54 @@
+"""Signing in and out, in the audit of every team of whoever it was."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from persons import audit
+from persons.audit import Actor
+from persons.models import Team, User
+
+HINT = 12
+
+
+@transaction.atomic
+def signed_in(*, actor: Actor, user: User) -> None:
+    _record(actor, "account.sign_in", user)
+
+
+@transaction.atomic
+def signed_out(*, actor: Actor, user: User) -> None:
+    _record(actor, "account.sign_out", user)
+
+
+@transaction.atomic
+def changed_password(*, actor: Actor, user: User) -> None:
+    _record(actor, "account.password", user)
+
+
+@transaction.atomic
+def failed_to_sign_in(*, actor: Actor, name: str) -> None:
+    """With the user name of an account, or, in the installation's own chain, with any other.
+
+    Of that one only a keyed digest is kept, by which the same name is known again: people type
+    their password into the wrong field.
+    """
+    user = User.objects.filter(username=name).first()
+    if user is not None:
+        _record(actor, "account.refused", user)
+        return
+    secret = f"names that failed to sign in\0{settings.SECRET_KEY}"
+    digest = hmac.new(secret.encode(), name.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+    audit.record(actor=actor, team=None, action="account.refused", after={"name": digest[:HINT]})
+
+
+def _record(actor: Actor, action: str, user: User) -> None:
+    teams: list[Team | None] = [*Team.objects.filter(memberships__user=user).order_by("pk")]
+    fields: dict[str, Any] = {"actor": actor, "action": action, "target": user}
+    for team in teams or [None]:
+        audit.record(team=team, **fields)

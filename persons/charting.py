@@ -1,0 +1,96 @@
+"""How many calls there were over time, by outcome: of a history, filtered like its list."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from django.db.models import Count, QuerySet
+from django.db.models.functions import TruncDay, TruncHour
+from django.utils import timezone
+
+from persons.models import Call
+from persons.models.calls import Outcome
+from persons.searching import Search
+
+USUAL = timedelta(days=30)
+BARS = 60
+MOST_FOUND = 20_000
+"""Calls that are found by what is on them, of which the newest are counted."""
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+HOURS_UP_TO = timedelta(days=2, hours=12)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """From `since` to just before `until`; how many of each outcome, without those of which there
+    were none."""
+
+    since: datetime
+    until: datetime
+    counts: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    bars: list[Bar]
+    counts: dict[str, int]
+    is_bounded: bool
+
+    @property
+    def most(self) -> int:
+        return max((bar.total for bar in self.bars), default=0)
+
+
+def chart_of(search: Search, now: datetime | None = None) -> Chart:
+    """Of the time that is asked for, or the last thirty days of it."""
+    asked = search.filters
+    until = asked.until or now or timezone.now()
+    since = asked.since or until - USUAL
+    step = HOUR if until - since <= HOURS_UP_TO else DAY
+    rows, is_bounded = _rows(search, since, until)
+    trunc = TruncHour("started_at") if step is HOUR else TruncDay("started_at")
+    counted = rows.annotate(moment=trunc).values_list("moment", "outcome").annotate(n=Count("pk"))
+    found: dict[datetime, dict[str, int]] = defaultdict(dict)
+    for moment, outcome, count in counted.order_by():
+        found[moment][outcome] = count
+    bars = _bars(found, since, until, step)
+    totals = {name: sum(bar.counts.get(name, 0) for bar in bars) for name in Outcome.values}
+    return Chart(bars, {name: count for name, count in totals.items() if count}, is_bounded)
+
+
+def _rows(search: Search, since: datetime, until: datetime) -> tuple[QuerySet[Call], bool]:
+    asked = search.filters
+    rows = Call.objects.filter(team=search.team, started_at__gte=since, started_at__lte=until)
+    if not (asked.of_faces or asked.gallery or asked.request):
+        return rows.filter(search.calls()), False
+    within = replace(search, filters=replace(asked, since=since, until=until))
+    pks = within.ids(MOST_FOUND)
+    return rows.filter(pk__in=pks), len(pks) == MOST_FOUND
+
+
+def _bars(
+    found: dict[datetime, dict[str, int]], since: datetime, until: datetime, step: timedelta
+) -> list[Bar]:
+    """Every span has a bar, also an empty one; longer spans have more hours or days each."""
+    first = timezone.localtime(since).replace(minute=0, second=0, microsecond=0)
+    if step is DAY:
+        first = first.replace(hour=0)
+    spans = max(1, -((first - until) // step))
+    each = -(-spans // BARS)
+    bars: list[Bar] = []
+    for at in range(0, spans, each):
+        begin, end = first + at * step, first + (at + each) * step
+        counts: dict[str, int] = {}
+        for moment, outcomes in found.items():
+            if begin <= moment < end:
+                for outcome, count in outcomes.items():
+                    counts[outcome] = counts.get(outcome, 0) + count
+        bars.append(Bar(begin, end, counts))
+    return bars
