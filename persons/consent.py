@@ -14,7 +14,7 @@ A consent counts for everybody who is merged into one person: they are the same 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
 
 from django.db import transaction
@@ -32,7 +32,7 @@ from persons.vision.types import FoundPerson
 LOOK_AGAIN = timedelta(hours=1)
 """However long all consents last, it is looked at least that often."""
 
-AT_ONCE = 500
+AT_ONCE = 200
 
 KNOWN = Q(state__in=[EnrolmentState.DONE, EnrolmentState.REMOVING]) | Q(
     state__in=[EnrolmentState.QUEUED, EnrolmentState.FAILED], call__isnull=False
@@ -113,7 +113,8 @@ def without_own(people: PersonQuerySet, enrolments: Q | None = None) -> PersonQu
     """As `unsure`, of any people; by default of those who are enrolled or wait to be."""
     wanted = enrolments if enrolments is not None else Q(state__in=EnrolmentState.live())
     pictures = Enrolment.objects.filter(wanted, person=OuterRef("pk"))
-    return people.filter(~_has_consent(), Exists(pictures))
+    own, merged = _given()
+    return people.filter(~own, ~merged, Exists(pictures))
 
 
 def may_go(space: Space) -> PersonQuerySet:
@@ -121,15 +122,16 @@ def may_go(space: Space) -> PersonQuerySet:
     for any more."""
     waiting = Enrolment.objects.filter(person=OuterRef("pk"), state=EnrolmentState.WAITING)
     people = Person.objects.filter(Exists(waiting), space=space).order_by("pk")
-    return people.filter(_has_consent()) if space.require_consent else people
+    own, merged = _given()
+    return people.filter(Q(own) | Q(merged)) if space.require_consent else people
 
 
-def _has_consent() -> Q:
-    """Given by themselves, or by somebody who was merged into them. One after the other, so that
-    each is found by its index."""
+def _given() -> tuple[Exists, Exists]:
+    """Consents of somebody's own, and of those who were merged into them. Two conditions: a
+    database joins each of them, but looks an "or" up for each row."""
     given = Consent.objects.in_force()
     merged = given.filter(person__merged_into=OuterRef("pk"))
-    return Q(Exists(given.filter(person=OuterRef("pk")))) | Q(Exists(merged))
+    return Exists(given.filter(person=OuterRef("pk"))), Exists(merged)
 
 
 def lacking_of_several(people: Iterable[Person]) -> list[Person]:
@@ -157,15 +159,22 @@ def pending(space: Space) -> bool:
         return False
     with transaction.atomic():
         now = locked(Space.objects.filter(pk=space.pk)).get()
-        people = list(unsure(now).values_list("pk", flat=True))
-        chunks = (people[at : at + AT_ONCE] for at in range(0, len(people), AT_ONCE))
-        if any(without(now, chunk) for chunk in chunks):
+        if any(without(now, some) for some in in_chunks(unsure(now))):
             return True
         ends = Consent.objects.in_force().filter(person__space=now).aggregate(at=Min("until"))["at"]
         soon = timezone.now() + LOOK_AGAIN
         until = min(ends, soon) if ends is not None else soon
         Space.objects.filter(pk=now.pk).update(consents_until=until)
     return False
+
+
+def in_chunks(people: PersonQuerySet) -> Iterator[list[int]]:
+    """Of people in order, by pk. A database that is asked for a few finds out quickly that there is
+    none; asked for all, it first makes a plan for many."""
+    after = 0
+    while some := list(people.filter(pk__gt=after).values_list("pk", flat=True)[:AT_ONCE]):
+        after = some[-1]
+        yield some
 
 
 def _is_sure(space: Space) -> bool:
@@ -189,10 +198,12 @@ def hold_back(people: Collection[int]) -> int:
     """
     rows = Enrolment.objects.filter(person__in=people)
     count = rows.filter(state=EnrolmentState.QUEUED, call=None).update(state=EnrolmentState.WAITING)
-    there = list(rows.filter(KNOWN).exclude(state=EnrolmentState.REMOVING).order_by("pk"))
+    known = rows.filter(KNOWN).exclude(state=EnrolmentState.REMOVING)
+    there = list(known.select_related("created_by").order_by("pk"))
     rows.filter(pk__in=[row.pk for row in there]).update(state=EnrolmentState.REMOVING)
     Enrolment.objects.bulk_create(
-        row.once_more(row.created_by_id, state=EnrolmentState.WAITING) for row in there
+        row.once_more(row.created_by, state=EnrolmentState.WAITING, request_id=row.request_id)
+        for row in there
     )
     _queue({row.person_id for row in there})
     return count + len(there)

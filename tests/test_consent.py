@@ -298,6 +298,30 @@ def test_a_withdrawal_between_the_claim_and_the_request_stops_it(
     assert states(person) == ["waiting"]
 
 
+def test_a_picture_that_is_taken_back_after_the_claim_is_not_sent(
+    bob: User,
+    space: Space,
+    name: Callable[[int, str], Person],
+    vision: FakeVision,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    person = name(0, "Ada")
+    agree(bob, person)
+    cut = pipeline.people._with_pictures
+
+    def taken_back_meanwhile(queued: list[Enrolment]) -> object:
+        pictures = cut(queued)
+        for enrolment in person.enrolments.filter(state="queued"):
+            remove_enrolment(actor=by(bob), enrolment=enrolment)
+        return pictures
+
+    monkeypatch.setattr("persons.pipeline.people._with_pictures", taken_back_meanwhile)
+    sync(person)
+    sync(person)
+    assert not vision.asked
+    assert states(person) == ["removed"]
+
+
 def test_what_was_being_sent_when_it_was_withdrawn_is_deleted_right_after(
     bob: User, space: Space, name: Callable[[int, str], Person], vision: FakeVision
 ) -> None:

@@ -55,7 +55,7 @@ def record_consent(*, actor: Actor, person: Person, given: Given) -> Consent:
         target=person,
         after={"consent": row.pk, **_told(row)},
     )
-    _follow(space, family)
+    _follow(actor, space, family)
     return row
 
 
@@ -76,7 +76,7 @@ def withdraw_consent(*, actor: Actor, consent_row: Consent) -> Consent:
         target=row.person,
         before={"consent": row.pk, **_told(row)},
     )
-    _follow(space, family)
+    _follow(actor, space, family)
     return row
 
 
@@ -90,12 +90,16 @@ def _lock(person: Person) -> tuple[Space, set[int]]:
     return space, family
 
 
-def _follow(space: Space, family: set[int]) -> None:
+def _follow(actor: Actor, space: Space, family: set[int]) -> None:
     """Enrolments go the way that the consents say."""
     if consent.lacking(space, family):
         consent.hold_back(family)
     else:
         consent.let_go(family)
+    # Whose doing the calls are that follow.
+    Person.objects.filter(pk__in=family).update(
+        sync_by=actor.user, sync_request_id=actor.request_id
+    )
     for pk in sorted(family):
         tasks.ring(tasks.sync_person, pk)
 

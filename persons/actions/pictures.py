@@ -64,9 +64,8 @@ def bring_home(person: Person, root: Person, theirs: Collection[int], *, actor: 
     changed = teach(faces, actor=actor) if faces else set()
     if others:
         withdraw(Enrolment.objects.filter(pk__in=[row.pk for row in others]))
-        by = actor.user.pk if actor.user else None
         Enrolment.objects.bulk_create(
-            origins[row.pk].once_more(by, request_id=actor.request_id) for row in others
+            origins[row.pk].once_more(actor.user, request_id=actor.request_id) for row in others
         )
         changed |= {person.pk, root.pk}
     return changed

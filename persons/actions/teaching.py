@@ -97,9 +97,7 @@ def teach(faces: Mapping[int, int | None], *, actor: Actor) -> set[int]:
         if person_pk is not None and face_pk not in standing
     }
     Enrolment.objects.bulk_create(
-        before[face_pk].once_more(
-            actor.user.pk if actor.user else None, request_id=actor.request_id
-        )
+        before[face_pk].once_more(actor.user, request_id=actor.request_id)
         if face_pk in before
         else Enrolment(
             person_id=person_pk,

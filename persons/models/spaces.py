@@ -398,7 +398,7 @@ class Enrolment(models.Model):
     def __str__(self) -> str:
         return f"{self.person}: {self.sha256[:12]}"
 
-    def once_more(self, created_by: int | None, **columns: Any) -> Enrolment:
+    def once_more(self, created_by: User | None, **columns: Any) -> Enrolment:
         """The same picture of the same person, to be set again with the same bytes; not saved yet.
 
         A row of its own: the old one's removal goes on, for whether Vision would replace a picture
@@ -411,7 +411,7 @@ class Enrolment(models.Model):
             image=self.image,
             margin=self.margin,
             origin_id=self.origin_id,
-            created_by_id=created_by,
+            created_by=created_by,
             **columns,
         )
 

@@ -13,8 +13,7 @@ from persons import consent
 from persons.locking import locked
 from persons.models import Enrolment, EnrolmentState, Person, Space
 
-AT_ONCE = 200
-MOST = 2000
+MOST = 1000
 """People in one sweep."""
 
 STANDING = consent.KNOWN & ~Q(state=EnrolmentState.REMOVING) | Q(state=EnrolmentState.QUEUED)
@@ -26,15 +25,12 @@ def keep_consents() -> int:
 
 
 def _hold_back(space: Space) -> int:
-    done, after = 0, 0
-    while done < MOST:
-        found = consent.unsure(space, STANDING).filter(pk__gt=after)
-        people = list(found.values_list("pk", flat=True)[:AT_ONCE])
-        if not people:
-            break
-        after = people[-1]
+    done = 0
+    for people in consent.in_chunks(consent.unsure(space, STANDING)):
         if consent.without(space, people):
             done += _hold_back_some(space, people)
+        if done >= MOST:
+            break
     return done
 
 
