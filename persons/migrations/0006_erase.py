@@ -6,8 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("persons", "0003_rights"),
-        ("persons", "0003_chain"),
+        ("persons", "0005_rights"),
     ]
 
     operations = [

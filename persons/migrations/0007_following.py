@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("persons", "0003_erase"),
+        ("persons", "0006_erase"),
     ]
 
     operations = [
