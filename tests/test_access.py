@@ -27,13 +27,16 @@ from persons.models import (
     Call,
     Change,
     ChangeKind,
+    Consent,
     Enrolment,
     EnrolmentState,
+    Erasure,
     Face,
     Finding,
     Gallery,
     GalleryMember,
     Grouping,
+    LegalHold,
     Likeness,
     Membership,
     Person,
@@ -223,6 +226,21 @@ PAGES: dict[str, Entry] = {
     ),
     "t/<slug:team>/spaces/<int:number>/people/<int:person_id>/remove": writes(EDIT),
     "t/<slug:team>/spaces/<int:number>/people/<int:person_id>/sync": writes(EDIT),
+    "t/<slug:team>/spaces/<int:number>/people/<int:person_id>/consent": writes(EDIT),
+    "t/<slug:team>/spaces/<int:number>/people/<int:person_id>/hold": writes(MANAGE_IN),
+    "t/<slug:team>/spaces/<int:number>/people/<int:person_id>/report": reads(MANAGE_IN),
+    "t/<slug:team>/spaces/<int:number>/people/<int:person_id>/report.json": reads(MANAGE_IN),
+    "t/<slug:team>/spaces/<int:number>/people/<int:person_id>/erase": both(MANAGE, MANAGE),
+    "t/<slug:team>/consents/<int:pk>/withdraw": writes(EDIT),
+    "t/<slug:team>/erasures/": reads(AUDIT),
+    "t/<slug:team>/erasures/<str:reference>/": reads(AUDIT),
+    "t/<slug:team>/erasures/<str:reference>/certificate.json": reads(AUDIT),
+    "t/<slug:team>/erasures/<str:reference>/retry": writes(MANAGE),
+    "t/<slug:team>/privacy/": reads(RECORDS),
+    "t/<slug:team>/privacy/due": reads(MANAGE),
+    "t/<slug:team>/privacy/retention": writes(MANAGE),
+    "t/<slug:team>/privacy/hold": writes(MANAGE, gallery="{slug}", reason="Case 13"),
+    "t/<slug:team>/privacy/holds/<int:pk>/release": writes(MANAGE),
     "t/<slug:team>/enrolments/<int:pk>/remove": writes(EDIT),
     "t/<slug:team>/enrolments/<int:pk>/retry": writes(EDIT),
     "t/<slug:team>/history/": reads(RECORDS),
@@ -299,6 +317,8 @@ TABLE = PAGES | REST | PROXY
 
 # What `<int:pk>` is the key of, by the part of the address before it.
 KINDS = {
+    "consents": "consent",
+    "holds": "hold",
     "changes": "change",
     "likenesses": "likeness",
     "photo": "photo",
@@ -421,6 +441,18 @@ def world(team: Team, alice: User, bob: User, vera: User, audrey: User, charlie:
     change = Change.objects.create(
         team=team, space=gallery.space, kind=ChangeKind.CONFIRM, person=person, actor=alice
     )
+    consent = Consent.objects.create(person=person, purpose="Photos of the trip")
+    hold = LegalHold.objects.create(team=team, gallery=gallery, reason="Case 12")
+    erased = Erasure.objects.create(
+        team=team,
+        space=gallery.space,
+        number=0,
+        person_id=99,
+        reference="abc",
+        certificate={"reference": "abc"},
+        signature="00",
+        state=JobState.DONE,
+    )
     key, _ = create_key(actor=Actor(alice, Source.PAGE), team=team, name="door")
     membership: Membership = MembershipFactory.create(team=team, role=Role.VIEWER)
     invitation, token = invite_member(
@@ -465,6 +497,9 @@ def world(team: Team, alice: User, bob: User, vera: User, audrey: User, charlie:
         "token": token,
         "what": "thumb",
         "anything": "else",
+        "consent": consent.pk,
+        "hold": hold.pk,
+        "reference": erased.reference,
         "form": "csv",
     }
     return World(team, clients, keys)

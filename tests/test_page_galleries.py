@@ -269,7 +269,7 @@ def test_a_gallery_costs_the_same_for_3_and_for_60_photos(
         FaceFactory.create(photo=photo)
         FaceFactory.create(photo=photo, person=anna)
     client = sign_in(vera)
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(10):
         page = client.get(url()).text
     assert page.count('class="tile ') == count
 

@@ -33,6 +33,7 @@ from persons.models import (
     User,
 )
 from persons.settling import settle_photos
+from tests import tampering
 from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory
 from tests.fakes import by
 from tests.portraits import upload_portraits
@@ -195,8 +196,8 @@ def test_each_face_says_the_threshold_of_its_time(
             confirm_threshold=0.65,
         )
         space = change_policy(actor=by(alice), space=space, policy=policy)
-        newest = AuditEntry.objects.filter(action="space.policy").latest("pk").pk
-        AuditEntry.objects.filter(pk=newest).update(at=now - timedelta(days=days_ago))
+        newest = AuditEntry.objects.filter(action="space.policy").latest("pk")
+        tampering.rewrite(newest, at=now - timedelta(days=days_ago))
     page = " ".join(sign_in(alice).get(url_of(anna)).text.split())
 
     def said(face: Face) -> str:
@@ -428,7 +429,7 @@ def test_faces_are_confirmed_and_rejected_by_click_and_keyboard(
     expect(crops).to_have_count(3)
     expect(page.locator("#count-all")).to_have_text("3")
     # The rest by keyboard: to the next one, tick, extend with Shift, confirm.
-    crops.nth(0).locator("> a").focus()
+    crops.nth(0).locator("> a").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("x")
     page.keyboard.press("Shift+ArrowRight")

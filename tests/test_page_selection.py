@@ -128,7 +128,7 @@ def test_the_trash_goes_on_by_key(
     seen: list[str] = []
     address = "/t/trip/trash/"
     while address:
-        with django_assert_num_queries(6):
+        with django_assert_num_queries(8):
             page = client.get(address).text
         seen += re.findall(r'name="photo" value="(\d+)"', page)
         more = re.search(r'rel="next" href="\?before=([^"]+)"', page)
