@@ -301,8 +301,8 @@ def test_entries_from_before_the_chain_get_their_place(team: Team, alice: User) 
     written(None, None, 2)
     with tampering.by_hand():
         tampering.execute("UPDATE persons_auditentry SET salt = '', digest = '', stamp = ''")
-        with patch.object(migration, "BATCH", 2):
-            migration.mark_entries(apps, SimpleNamespace(connection=connection))
+    with patch.object(migration, "BATCH", 2):
+        migration.mark_entries(apps, SimpleNamespace(connection=connection))
     migration.begin_chains(apps, None)
     assert seal_audit() == 8
     assert check(team) == (6, "") and check(None) == (2, "")

@@ -2,13 +2,18 @@ import django.db.models.deletion
 from django.db import migrations, models
 from django.utils import timezone
 
+from persons.chain import triggers
 from persons.chain.entries import mark
 
 BATCH = 2000
 
 
 def mark_entries(apps, schema_editor):
-    """Entries from before the chain get salt, digest and stamp; the sealer then places them."""
+    """Entries from before the chain get salt, digest and stamp; the sealer then places them.
+
+    Who stopped at the migration before has the triggers already; they come back after this one.
+    """
+    triggers.remove(schema_editor.connection)
     rows = apps.get_model("persons", "AuditEntry").objects.select_related("team").order_by("pk")
     update = "UPDATE persons_auditentry SET salt = %s, digest = %s, stamp = %s WHERE id = %s"
     last = 0
