@@ -17,9 +17,8 @@ from persons.models import Team
 class Command(BaseCommand):
     help = (
         "Write a team's audit into a zip, with the records of its calls to Vision, and a script "
-        "that checks it all on any machine. Prints the "
-        "fingerprint of the key that signs: whoever checks the export needs it from you. Only its "
-        "owner may read the file."
+        "that checks it all on any machine. Prints the fingerprint of the key that signs: whoever "
+        "checks the export needs it from you. Only its owner may read the file."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
