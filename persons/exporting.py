@@ -218,7 +218,7 @@ class Export:
             "head": self.head,
             "counts": counts,
             "actions": [
-                (words_of(action).rstrip(":"), count)
+                (f"{words_of(action).rstrip(':')} …", count)
                 for action, count in counts.actions.most_common(MOST_IN_LIST)
             ],
             "people": counts.people.most_common(MOST_IN_LIST),
