@@ -14,7 +14,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from persons import audit, calls, exporting
+from persons import audit, calls
 from persons.actions.auditing import export_audit
 from persons.chain import records, verify
 from persons.models import AuditEntry, Call, Recognition, Team, User
@@ -317,7 +317,7 @@ def test_what_changes_while_it_is_made_is_as_it_was_and_vouched_for(
         calls.changed([first], actor=tampering.actor(alice), action="call.redact")
         asked(team, alice)
 
-    monkeypatch.setattr(exporting.records, "settled", busy)
+    monkeypatch.setattr(records, "settled", busy)
     folder = written(team, tmp_path / "export")
     found = run(folder)
     assert found.returncode == 0, found.stdout
