@@ -1,12 +1,14 @@
 """An export of a chain: one zip that shows by itself, on any machine, that nothing in it was
-altered. It is made while it is sent: memory stays flat however long the chain is.
+altered, with the records of the calls that the chain vouches for. It is made while it is sent:
+memory stays flat however long the chain is.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,20 +18,25 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from persons import archives
-from persons.chain import entries, seals, signing, verify
-from persons.models import AuditChain, AuditEntry, AuditSeal, Team
+from persons.audit_words import FIELDS, words_of
+from persons.chain import entries, records, seals, signing, verify
+from persons.models import AuditChain, AuditEntry, AuditSeal, Call, Team
 
 READ_AT_ONCE = 2000
 IN_REPORT = 5000
 """Entries that the report shows; the file of entries has them all."""
 MOST_IN_LIST = 200
 MOST_BYTES_A_LINE = 64 * 1024
+MOST_BYTES_A_CALL = 4 * 1024 * 1024
+SEAL_TRIES, SEAL_PAUSE = 20, 0.25
+"""Another sealer may be at work on the chain."""
 
 README = """\
 The audit of {team}, exported {at:%Y-%m-%d %H:%M} UTC: {count} entries.
 
   report.html    to read and to print
   entries.jsonl  every entry, one a line, in the order of the chain
+{calls}
   seals.jsonl    signed checkpoints of the chain
   export.json    what this export is, and the public keys
   verify.py      checks all of it
@@ -51,6 +58,18 @@ The payload says what it was about in words: it is erased where a person was (`e
 chain is whole without it. A hash is SHA-256 over the frame as JSON with sorted keys, without
 spaces, in UTF-8; the digest is SHA-256 over the salt and the payload, written the same way.
 """
+CALLS = "  calls.jsonl    the record of each call to Vision that has an entry, by its number"
+NO_CALLS = "                 (the records of calls to Vision were left out of this export)"
+RECORDS = """
+A call's record says what was asked of Vision and what it answered: who asked, from where, of which
+model, with which thresholds (`threshold`, `confirm_threshold`), among how many people and pictures
+(`enrolled_people`, `enrolled_pictures`); for each image its SHA-256, the answer (`result`) and its
+faces: whom it was told to be (`told_id`), how alike (`similarity`), the next best, and the SHA-256
+of the enrolled picture that matched. `answer` is the SHA-256 of the raw answer. The payload of the
+call's last entry has, as `record`, the digest of the record as it was then: SHA-256 over the salt
+and the record, written the same way. Where a part was deleted on purpose, or was over its time, the
+record is what was left, and a later entry of the call says so.
+"""
 
 
 @dataclass
@@ -60,6 +79,7 @@ class Counts:
     actions: Counter[str] = field(default_factory=Counter)
     people: Counter[str] = field(default_factory=Counter)
     erased: int = 0
+    calls: int = 0
     first: list[AuditEntry] = field(default_factory=list)
     last: AuditEntry | None = None
 
@@ -72,20 +92,30 @@ class Counts:
         self.last = entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Export:
-    """A chain as it is at `head`, ready to be written."""
+    """A chain, ready to be written.
+
+    Records of calls are written first, of those that have an entry until `calls_until`, and then
+    the chain as it is by then: `head` moves on. So a record that changes on purpose meanwhile is
+    what one of its entries vouches for, before or after the change.
+    """
 
     team: Team
-    head: AuditChain
     at: datetime
+    seal: Callable[[], object]
+    head: AuditChain
     waiting: int
+    calls_until: int | None
+    """Place of an entry. None: the records of calls are left out."""
 
     @classmethod
-    def of(cls, team: Team) -> Export:
-        head = AuditChain.objects.filter(team=team).first() or AuditChain(team=team)
-        waiting = AuditEntry.objects.filter(team=team, sequence=None).count()
-        return cls(team, head, timezone.now(), waiting)
+    def of(cls, team: Team, *, seal: Callable[[], object], with_calls: bool = True) -> Export:
+        """`seal` gives what waits its place in the chain."""
+        seal()
+        head, waiting = _head(team)
+        until = head.sequence if with_calls else None
+        return cls(team, timezone.now(), seal, head, waiting, until)
 
     @property
     def name(self) -> str:
@@ -93,23 +123,40 @@ class Export:
 
     def chunks(self) -> Iterator[bytes]:
         """The zip."""
-        counts = Counts()
-        files: list[tuple[str, Iterable[bytes]]] = [
-            ("README.txt", [self._readme()]),
-            ("verify.py", [Path(verify.__file__).read_bytes()]),
-            ("export.json", [_pretty(self._about())]),
-            ("seals.jsonl", self._seals()),
-            ("entries.jsonl", self._entries(counts)),
-            ("report.html", self._report(counts)),
-        ]
-        sizes = {"entries.jsonl": max(1, self.head.sequence) * MOST_BYTES_A_LINE}
+        at = timezone.localtime(self.at)
         return archives.stream(
             (
-                (archives.Entry(name, sizes.get(name, 0), timezone.localtime(self.at)), content)
-                for name, content in files
+                (archives.Entry(name, size, at), content)
+                for name, size, content in self._files(Counts())
             ),
             deflated=True,
         )
+
+    def _files(self, counts: Counts) -> Iterator[tuple[str, int, Iterable[bytes]]]:
+        """Name, most bytes where there may be very many, and content. Each is written before the
+        next one is asked for."""
+        yield "verify.py", 0, [Path(verify.__file__).read_bytes()]
+        if self.calls_until is not None:
+            most = self.calls_until * MOST_BYTES_A_CALL
+            yield "calls.jsonl", most, self._calls(counts, self.calls_until)
+            self._go_on()
+        yield "README.txt", 0, [self._readme()]
+        yield "export.json", 0, [_pretty(self._about())]
+        yield "seals.jsonl", 0, self._seals()
+        yield "entries.jsonl", self.head.sequence * MOST_BYTES_A_LINE, self._entries(counts)
+        yield "report.html", 0, self._report(counts)
+
+    def _go_on(self) -> None:
+        """To the chain's end of now, with all that was said of calls until now."""
+        said = AuditEntry.objects.filter(team=self.team)
+        last = said.order_by("-pk").values_list("pk", flat=True).first() or 0
+        left = said.filter(sequence=None, pk__lte=last, target_type="call")
+        for _ in range(SEAL_TRIES):
+            self.seal()
+            if not left.exists():
+                break
+            time.sleep(SEAL_PAUSE)
+        self.head, self.waiting = _head(self.team)
 
     def _about(self) -> dict[str, Any]:
         return {
@@ -119,15 +166,21 @@ class Export:
             "at": entries.moment(self.at),
             "entries": self.head.sequence,
             "hash": self.head.hash,
+            "calls_until": self.calls_until,
             "waiting": self.waiting,
             "public_keys": [key.hex() for key in signing.public_keys().values()],
         }
 
     def _readme(self) -> bytes:
+        with_calls = self.calls_until is not None
         said = README.format(
-            team=self.team.name, at=self.at, count=self.head.sequence, key=signing.fingerprint()
+            team=self.team.name,
+            at=self.at,
+            count=self.head.sequence,
+            key=signing.fingerprint(),
+            calls=CALLS if with_calls else NO_CALLS,
         )
-        return said.encode()
+        return f"{said}{RECORDS if with_calls else ''}".encode()
 
     def _seals(self) -> Iterator[bytes]:
         stored = AuditSeal.objects.filter(team=self.team, sequence__lt=self.head.sequence)
@@ -135,6 +188,21 @@ class Export:
             yield f"{seals.line_of(seal, self.team.slug)}\n".encode()
         if self.head.sealed_at is not None:
             yield f"{seals.line_of(seals.seal_of(self.head), self.team.slug)}\n".encode()
+
+    def _calls(self, counts: Counts, until: int) -> Iterator[bytes]:
+        said = AuditEntry.objects.filter(
+            team=self.team, target_type="call", action__startswith="call.", sequence__lte=until
+        )
+        # Those that begin from now on may be as many as are read meanwhile.
+        made = Call.objects.filter(team=self.team)
+        last = made.order_by("-pk").values_list("pk", flat=True).first() or 0
+        for pks in records.batches(made.filter(pk__lte=last)):
+            known = said.filter(target_id__in=[str(pk) for pk in pks])
+            wanted = sorted(int(pk) for pk in set(known.values_list("target_id", flat=True)))
+            for call, record in records.settled(wanted):
+                counts.calls += 1
+                line = {"call": call.pk, "salt": call.salt, "record": record}
+                yield verify.canonical(line) + b"\n"
 
     def _entries(self, counts: Counts) -> Iterator[bytes]:
         placed = AuditEntry.objects.filter(team=self.team, sequence__lte=self.head.sequence)
@@ -149,7 +217,10 @@ class Export:
             "made_at": self.at,
             "head": self.head,
             "counts": counts,
-            "actions": counts.actions.most_common(MOST_IN_LIST),
+            "actions": [
+                (f"{words_of(action).rstrip(':')} …", count)
+                for action, count in counts.actions.most_common(MOST_IN_LIST)
+            ],
             "people": counts.people.most_common(MOST_IN_LIST),
             "seal_count": stored.count(),
             "seals": stored.order_by("-sequence")[:MOST_IN_LIST],
@@ -157,6 +228,12 @@ class Export:
             "key": signing.fingerprint(),
         }
         yield render_to_string("audit/report.html", context).encode()
+
+
+def _head(team: Team) -> tuple[AuditChain, int]:
+    """The chain as it is, and how many entries have no place in it yet."""
+    head = AuditChain.objects.filter(team=team).first() or AuditChain(team=team)
+    return head, AuditEntry.objects.filter(team=team, sequence=None).count()
 
 
 def _line(entry: AuditEntry, team: str) -> bytes:
@@ -175,8 +252,10 @@ def _row(entry: AuditEntry) -> dict[str, Any]:
     keys = dict.fromkeys([*entry.before, *entry.after])
     return {
         "entry": entry,
+        "words": words_of(entry.action).rstrip(":"),
         "changes": [
-            (key, _text(entry.before.get(key)), _text(entry.after.get(key))) for key in keys
+            (FIELDS.get(key, key), _text(entry.before.get(key)), _text(entry.after.get(key)))
+            for key in keys
         ],
     }
 

@@ -42,9 +42,9 @@ def folder(team: Team, alice: User, settings: Any, tmp_path: Path) -> Path:
     return unpacked(team, tmp_path / "export")
 
 
-def unpacked(team: Team, to: Path) -> Path:
+def unpacked(team: Team, to: Path, **options: object) -> Path:
     file = to.with_suffix(".zip")
-    call_command("audit_export", team=team.slug, out=file, stdout=StringIO())
+    call_command("audit_export", team=team.slug, out=file, stdout=StringIO(), **options)
     with zipfile.ZipFile(file) as archive:
         assert archive.testzip() is None
         archive.extractall(to)
@@ -80,11 +80,13 @@ def test_holds_everything_and_is_whole(folder: Path, team: Team) -> None:
     assert found.stdout.splitlines() == [
         "Signatures are NOT checked: the package cryptography is not installed.",
         "13 entries, 3 seals.",
+        "0 records of calls, each as the call's last entry vouches for.",
         f"Key {signing.fingerprint()}: compare it with what you were told, or give it as --key.",
         "The chain is whole.",
     ]
     assert sorted(path.name for path in folder.iterdir()) == [
         "README.txt",
+        "calls.jsonl",
         "entries.jsonl",
         "export.json",
         "report.html",
@@ -101,6 +103,7 @@ def test_signatures_are_checked_where_they_can_be(folder: Path, tmp_path: Path) 
     assert found.stdout.splitlines() == [
         "Signatures are checked.",
         "13 entries, 5 seals.",
+        "0 records of calls, each as the call's last entry vouches for.",
         f"Key {signing.fingerprint()}: as expected.",
         "The chain is whole.",
     ]
@@ -341,7 +344,8 @@ def test_the_report_is_for_reading_and_runs_nothing(
     Tags().feed(text)
     assert "script" not in Tags.seen and "link" not in Tags.seen and not Tags.asks
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
-    assert "gallery.rename" in text and "13 entries" in text and "Alice" in text
+    assert "Renamed the gallery" in text and "13 entries" in text and "Alice" in text
+    assert "gallery.rename" not in text and "audit.export" not in text
 
 
 def test_an_empty_chain_can_be_exported(team: Team, tmp_path: Path) -> None:

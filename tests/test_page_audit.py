@@ -18,12 +18,13 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
-from dashboard.pages.audit import WORDS, changes_of
+from dashboard.pages.audit import changes_of
 from persons import audit
 from persons.actions.galleries import create_gallery
 from persons.actions.people import rename_person
 from persons.actions.spaces import Policy, change_policy
 from persons.audit import Actor
+from persons.audit_words import WORDS
 from persons.chain import entries, signing
 from persons.models import AuditChain, AuditEntry, Source, Team, User
 from persons.pipeline import ask_for_all, left_verifications, verify_chain

@@ -15,14 +15,17 @@ BATCHES = 20
 """That are sealed before an export; where more wait, it ends where the chain does."""
 
 
-def export_audit(*, actor: Actor, team: Team, reason: str = "") -> Export:
-    """The chain as it is now, this export's own entry included."""
+def export_audit(*, actor: Actor, team: Team, reason: str = "", with_calls: bool = True) -> Export:
+    """The chain as it is now, this export's own entry included, and the records of its calls."""
     with transaction.atomic():
         audit.record(actor=actor, team=team, action="audit.export", target=team, reason=reason)
+    return Export.of(team, seal=lambda: _seal(team), with_calls=with_calls)
+
+
+def _seal(team: Team) -> None:
     for _ in range(BATCHES):
         if seal_batch(team.pk) < SEALED_AT_ONCE:
             break
-    return Export.of(team)
 
 
 @transaction.atomic

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from django.db.models import BigIntegerField, QuerySet
+from django.db.models import BigIntegerField
 from django.db.models.functions import Cast
 
 from persons.chain import entries, records, seals, signing, triggers
@@ -89,7 +89,7 @@ def _demand_end(chain: Chain, head: AuditChain, slug: str) -> None:
 def _demand_stamps(team: Team | None, slug: str) -> None:
     """Those that wait for their place were written by this server, each once."""
     pks = AuditEntry.objects.filter(team=team, sequence=None).order_by("pk")
-    for some in _batches(pks):
+    for some in records.batches(pks):
         rows = list(AuditEntry.objects.filter(pk__in=some, sequence=None).order_by("pk"))
         known = entries.digests_of(team.pk if team else None, rows)
         for entry in rows:
@@ -153,7 +153,7 @@ def _demand_calls(team: Team) -> Iterator[int]:
     older = _from_before(team)
     said = _last_entries(team)
     one = next(said, None)
-    for pks in _batches(Call.objects.filter(team=team, pk__lte=last)):
+    for pks in records.batches(Call.objects.filter(team=team, pk__lte=last)):
         for call, images, findings in records.stored(pks):
             while one is not None and one.call < call.pk:
                 _demand_there(one)
@@ -221,11 +221,3 @@ def _from_before(team: Team) -> int:
     begun = AuditEntry.objects.filter(team=team, action="audit.begin").order_by("sequence")
     after = begun.values_list("after", flat=True).first() or {}
     return int(after.get("calls_before", 0))
-
-
-def _batches(rows: QuerySet[Any]) -> Iterator[list[int]]:
-    numbers = rows.order_by("pk").values_list("pk", flat=True)
-    left = numbers
-    while pks := list(left[: records.BATCH]):
-        yield pks
-        left = numbers.filter(pk__gt=pks[-1])

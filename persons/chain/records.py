@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from django.db.models import QuerySet
+
 from persons.chain import verify
 from persons.chain.entries import SALT_BYTES, moment
 from persons.models import Call, Finding, Recognition
@@ -65,6 +67,7 @@ FACE = (
     "matched_sha256",
 )
 BATCH = 200
+TRIES = 3
 
 
 def seal_record(
@@ -107,6 +110,27 @@ def stored(pks: Sequence[int]) -> Iterator[tuple[Call, list[Recognition], list[F
     findings = _by_call(Finding.objects.filter(call__in=pks).order_by("call", "pk"))
     for call in Call.objects.filter(pk__in=pks).select_related("team", "actor").order_by("pk"):
         yield call, images.get(call.pk, []), findings.get(call.pk, [])
+
+
+def settled(pks: Sequence[int]) -> Iterator[tuple[Call, dict[str, Any]]]:
+    """These calls by pk, each with its record. What changed between the queries is read again."""
+    for call, images, findings in stored(pks):
+        record = record_of(call, images, findings)
+        for _ in range(TRIES):
+            if verify.salted(call.salt, record) == call.digest:
+                break
+            for again in stored([call.pk]):
+                call, record = again[0], record_of(*again)
+        yield call, record
+
+
+def batches(rows: QuerySet[Any]) -> Iterator[list[int]]:
+    """The keys of all of them in order, so many at a time as `stored` may be asked for."""
+    numbers = rows.order_by("pk").values_list("pk", flat=True)
+    left = numbers
+    while pks := list(left[:BATCH]):
+        yield pks
+        left = numbers.filter(pk__gt=pks[-1])
 
 
 def _by_call(rows: Any) -> dict[int, list[Any]]:

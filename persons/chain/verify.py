@@ -3,13 +3,14 @@
     python verify.py [FOLDER] [--key FINGERPRINT] [--seals FILE]
 
 FOLDER is where the export was unpacked; this file's own by default. Exit status 0: the chain is
-whole. 1: it is not, and the first bad entry is named. Needs the standard library alone; signatures
-are checked where the package `cryptography` is installed.
+whole. 1: it is not, and the first bad entry or record is named. Needs the standard library alone;
+signatures are checked where the package `cryptography` is installed.
 
 What is checked: that each entry names the one before it by its hash, that no number is missing,
 that the hash of each entry is that of what stands in it, that what it says of people is what its
-digest covers (unless that was erased), and that every seal, here and in FILE, names an entry that
-is there, unaltered.
+digest covers (unless that was erased), that every seal, here and in FILE, names an entry that is
+there, unaltered, and that the record of each call is there and is what the last entry of that call
+vouches for.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import ipaddress
 import json
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
 VERSION = 1
 Said = Dict[str, Any]
@@ -161,6 +162,8 @@ class Chain:
 # --- An export ------------------------------------------------------------------------------------
 
 ERASED = {"target_text": "", "before": {}, "after": {}, "reason": ""}
+SALT_LENGTH = 32
+MOST_NAMED = 20
 Signed = Callable[[Said, str, str], str]
 
 
@@ -175,15 +178,18 @@ def check(folder: Path, keys: list[str], outside: Path | None, say: Callable[[st
     if not seals[0] and about["entries"]:
         raise Broken(about["entries"], 0, "it has no seal")
     chain = Chain(about["team"], heapq.merge(*(sorted(some) for some in seals)))
+    calls = Calls(about["calls_until"])
     for line in _lines(folder / "entries.jsonl"):
         frame = line["frame"]
         chain.follow(frame, line["hash"])
         _demand_payload(line, frame)
+        calls.add(line, frame)
     chain.end(sequence=about["entries"], digest=about["hash"])
     if chain.sealed != chain.sequence:
         raise Broken(chain.sequence, 0, "the chain's last entry is under no seal")
     used = sorted({key for key in public if not keys or key in keys})
     say(f"{chain.sequence} entries, {sum(map(len, seals))} seals.")
+    _check_calls(folder / "calls.jsonl", calls, say)
     for key in used:
         said = "as expected" if keys else "compare it with what you were told, or give it as --key"
         say(f"Key {key}: {said}.")
@@ -196,6 +202,104 @@ def _demand_payload(line: Said, frame: Said) -> None:
             raise Broken(frame["sequence"], frame["entry"], "it is said to be erased, and is not")
     elif salted(line["salt"], line["payload"]) != frame["digest"]:
         raise Broken(frame["sequence"], frame["entry"], "what it says of its target was altered")
+
+
+class Vouched(NamedTuple):
+    """What the chain says of a call: the place of its last entry, and the digest of its record by
+    then, "" where that was erased. `older` are digests that the record also had since `until`."""
+
+    sequence: int
+    record: str
+    older: Tuple[str, ...] = ()
+
+
+class Calls:
+    """The last entry of each call. The export has the records of calls that had one at `until`,
+    and took them before the chain's end: one that was changed in between is as an entry from
+    before the change vouches for."""
+
+    def __init__(self, until: int | None) -> None:
+        self.until = until
+        self.late = 0
+        self._said: Dict[int, Vouched] = {}
+
+    def add(self, line: Said, frame: Said) -> None:
+        if frame["target_type"] != "call" or not frame["action"].startswith("call."):
+            return
+        call, sequence = int(frame["target_id"]), frame["sequence"]
+        record = "" if line["erased_at"] else str(line["payload"]["after"].get("record"))
+        before = self._said.get(call)
+        if self.until is None or sequence <= self.until:
+            self._said[call] = Vouched(sequence, record)
+        elif before is not None:
+            self._said[call] = Vouched(sequence, record, (*before.older, before.record))
+        else:
+            self.late += 1
+
+    def get(self, call: int) -> Vouched | None:
+        return self._said.get(call)
+
+    def numbers(self) -> List[int]:
+        return sorted(self._said)
+
+
+def _check_calls(path: Path, calls: Calls, say: Callable[[str], None]) -> None:
+    """Every call has its record, once, in order, and no other has one."""
+    wanted = calls.numbers()
+    if calls.until is None:
+        if path.exists():
+            raise Broken(0, 0, f"{path.name} is there, though it is said to be left out")
+        say(f"The records of {len(wanted)} calls are NOT checked: the export was made without.")
+        return
+    if not path.exists():
+        raise Broken(0, 0, f"{path.name} is missing")
+    found, changed, erased = 0, [], []
+    for line in _lines(path):
+        call = line["call"]
+        if found < len(wanted) and call > wanted[found]:
+            break
+        said = calls.get(call)
+        if said is None:
+            raise Broken(0, 0, f"call {call}: no entry vouches for its record")
+        if found == len(wanted) or call < wanted[found]:
+            raise Broken(0, 0, f"call {call}: its record stands here again, or out of order")
+        how = _compare_record(line, said)
+        changed += [call] if how == "older" else []
+        erased += [call] if how == "erased" else []
+        found += 1
+    if found < len(wanted):
+        call = wanted[found]
+        last = calls.get(call)
+        place = last.sequence if last else 0
+        raise Broken(0, 0, f"call {call}: its record is missing, and entry {place} vouches for it")
+    say(f"{found} records of calls, each as the call's last entry vouches for.")
+    if changed:
+        say(f"Of them as they were before they changed, during the export: {_some(changed)}.")
+    if erased:
+        say(f"NOT checked, since what their last entries said was erased: {_some(erased)}.")
+    if calls.late:
+        say(f"Not in it: records of calls with {calls.late} entries from during the export.")
+
+
+def _compare_record(line: Said, said: Vouched) -> str:
+    """How a call's line is vouched for: "last", "older", or not, since the entry was "erased"."""
+    if set(line) == {"call", "salt", "record"} and len(line["salt"]) == SALT_LENGTH:
+        digest = salted(line["salt"], line["record"])
+        if digest == said.record:
+            return "last"
+        if digest in said.older:
+            return "older"
+        if not said.record and line["record"]["call"] == line["call"]:
+            return "erased"
+    raise Broken(
+        0, 0, f"call {line['call']}: its record is not what entry {said.sequence} vouches for"
+    )
+
+
+def _some(calls: List[int]) -> str:
+    shown = ", ".join(str(call) for call in calls[:MOST_NAMED])
+    more = len(calls) - MOST_NAMED
+    return f"{len(calls)} (calls {shown}{f' and {more} more' if more > 0 else ''})"
 
 
 def _seals(path: Path, name: str, team: str, keys: list[str], signed: Signed) -> Iterator[Seal]:
@@ -239,9 +343,17 @@ def _lines(path: Path) -> Iterator[Said]:
     with path.open(encoding="utf-8", errors="surrogatepass") as file:
         for number, line in enumerate(file, 1):
             try:
-                yield json.loads(line)
+                yield json.loads(line, object_pairs_hook=_once)
             except ValueError:
                 raise Broken(0, 0, f"line {number} of {path.name} can't be read") from None
+
+
+def _once(pairs: List[Tuple[str, Any]]) -> Said:
+    """Who reads a name that is there twice might see the other value."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice")
+    return found
 
 
 def main() -> int:

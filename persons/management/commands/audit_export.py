@@ -16,14 +16,19 @@ from persons.models import Team
 
 class Command(BaseCommand):
     help = (
-        "Write a team's audit into a zip, with a script that checks it on any machine. Prints the "
-        "fingerprint of the key that signs: whoever checks the export needs it from you. Only its "
-        "owner may read the file."
+        "Write a team's audit into a zip, with the records of its calls to Vision, and a script "
+        "that checks it all on any machine. Prints the fingerprint of the key that signs: whoever "
+        "checks the export needs it from you. Only its owner may read the file."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--team", required=True, metavar="SLUG")
         parser.add_argument("--out", required=True, type=Path, metavar="FILE")
+        parser.add_argument(
+            "--without-calls",
+            action="store_true",
+            help="leave out the records of calls; what the audit says of them stays",
+        )
         parser.add_argument("--reason", default="", help="why, for the audit")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -36,7 +41,12 @@ class Command(BaseCommand):
             # A half-written export never stands under its name.
             draft = out.with_name(f".{out.name}.part")
             file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            export = export_audit(actor=actor, team=team, reason=options["reason"])
+            export = export_audit(
+                actor=actor,
+                team=team,
+                reason=options["reason"],
+                with_calls=not options["without_calls"],
+            )
             with os.fdopen(file, "wb") as writing:
                 for chunk in export.chunks():
                     writing.write(chunk)
