@@ -45,6 +45,7 @@ SHOWN = {
     "erased": "The picture was erased.",
     "never": "The picture was not kept: only its digest was written down.",
     "gone": "The picture is not there any more.",
+    "redacted": "What this face was, and where it stood in the picture, was erased.",
 }
 MATCHED = {
     "picture": "The enrolled picture that it came nearest to.",
@@ -55,6 +56,7 @@ MATCHED = {
     "closed": "The enrolled picture is of a gallery that is closed to you.",
     "untold": "Vision does not tell which enrolled picture it matched.",
     "nobody": "It was given to nobody, so there is no picture to compare it with.",
+    "redacted": "Erased.",
 }
 VERDICTS = {
     "match": "Counted as a match",
@@ -62,6 +64,7 @@ VERDICTS = {
     "below": "Below the threshold of the space: it counted as nobody",
     "told": "Told as a match; the thresholds of then are not on record",
     "nobody": "Counted as nobody",
+    "redacted": "Erased",
 }
 
 
@@ -130,7 +133,7 @@ def picture(request: PageRequest, team: str, pk: int, what: str) -> HttpResponse
     if asked != [found.pk, request.user.pk]:
         raise Http404("Pictures of evidence are shown with its card.")
     if what in ("sent", "face"):
-        kept = evidence.sent_of(found.recognition)
+        kept = evidence.sent_of(found)
         if what == "face" and kept.key:
             return _face(found, kept)
         return _send(request, kept, f"{what}-{pk}")
