@@ -175,6 +175,15 @@ def test_every_action_that_is_recorded_has_words() -> None:
     assert recorded <= WORDS.keys()
 
 
+def test_numbers_by_place_and_kind_are_told_in_words() -> None:
+    destroyed = {"faces": {"faces": 2, "attributes": 1}, "storage": {"files": 8}}
+    entry = AuditEntry(after={"destroyed": destroyed, "rules": {"probes": 30}})
+    assert [(change.field, change.after) for change in changes_of(entry)] == [
+        ("Destroyed", "faces (faces 2, attributes 1), storage (files 8)"),
+        ("Days", "probes 30"),
+    ]
+
+
 def test_nothing_that_stayed_the_same_is_told() -> None:
     entry = AuditEntry(before={"role": "viewer", "name": "a"}, after={"role": "owner", "name": "a"})
     assert [(change.before, change.after) for change in changes_of(entry)] == [("Viewer", "Owner")]
