@@ -462,6 +462,8 @@ def test_an_export_asks_why_where_the_team_wants_to_know(
     client = sign_in(alice)
     url = reverse("audit_export", args=[team.slug])
     assert "Exporting the audit log" in client.get(url).text
+    # A link that says `download` would save the question as a file.
+    assert f'href="{url}">' in client.get(audit_url(team)).text
     assert not AuditEntry.objects.filter(action="audit.export").exists()
     asked = {"purpose": "export", "target": "audit", "words": "The court asked", "next": url}
     assert client.post(reverse("reason", args=[team.slug]), asked)["Location"] == url
