@@ -295,6 +295,8 @@ def _record(call: Call, entry: AuditEntry | None) -> str:
     if not vouched or not call.digest:
         return "unknown"
     for stored_call, rows, findings in records.stored([call.pk]):
+        if entry is None or records.points_elsewhere(stored_call, findings, entry):
+            return "altered"
         if records.digest_of(stored_call, rows, findings) == call.digest == vouched:
             return "whole"
     return "altered"
