@@ -245,6 +245,7 @@ def test_what_was_asked_and_answered_goes_and_who_asked_when_stays(
     assert (row.name, row.result, row.sha256) == ("image 1", {}, "a" * 64)
     finding = old.findings.get()
     assert (finding.told_id, finding.person, finding.similarity) == (None, None, 0.9)
+    assert evidence.card_of(finding).verdict == "redacted"
     new.refresh_from_db()
     assert new.answer
     assert new.findings.get().told_id == 1
