@@ -34,6 +34,7 @@ from persons.vision.types import Box
 
 MOST_PICTURES = 12
 MOST_DEEDS = 100
+MOST_EARLIER = 5
 CHUNK = 1 << 20
 
 
@@ -82,6 +83,9 @@ class Card:
     role: str
     face: Face | None
     changes: list[ChangedFace]
+    earlier: list[ChangedFace]
+    """Decisions on the face from before the call, the last ones: it may have been asked again
+    because of them."""
     entries: list[AuditEntry]
     sealed: AuditEntry | None
     record: str
@@ -126,6 +130,7 @@ def card_of(finding: Finding, *, hidden: Collection[int] = ()) -> Card:
         role=_role_then(call),
         face=face,
         changes=_changes(face, call),
+        earlier=_earlier(face, call),
         entries=_entries(person, call),
         sealed=sealed,
         record=_record(call, sealed),
@@ -273,6 +278,12 @@ def _changes(face: Face | None, call: Call) -> list[ChangedFace]:
             :MOST_DEEDS
         ]
     )
+
+
+def _earlier(face: Face | None, call: Call) -> list[ChangedFace]:
+    rows = ChangedFace.objects.filter(face=face, change__created_at__lt=call.started_at)
+    named = rows.select_related("change__actor", "change__person")
+    return list(named.order_by("-pk")[:MOST_EARLIER])[::-1] if face is not None else []
 
 
 def _entries(person: Person | None, call: Call) -> list[AuditEntry]:

@@ -391,6 +391,20 @@ def test_it_says_who_decided_what_since(
     assert [(one["by"], one["kind"], one["person"]) for one in since] == [("Bob", "name", "Galina")]
 
 
+def test_what_was_decided_before_it_was_asked_is_told_apart(
+    finding: Finding, photo: Photo, person: Person, bob: User, alice: User, sign_in: SignIn
+) -> None:
+    face: Face = FaceFactory.create(photo=photo, person=person, **BOX)
+    name_face(actor=Actor(bob, Source.PAGE), face=face, label="Galina")
+    Call.objects.update(started_at=timezone.now())
+    client = sign_in(alice)
+    page = " ".join(client.get(url(finding)).text.split())
+    assert re.search(r"Before it was asked: [-\d: ]+ Bob named Galina\.", page)
+    told = as_json(client, finding)
+    assert [one["person"] for one in told["before"]] == ["Galina"]
+    assert told["since"] == []
+
+
 def test_the_role_is_the_one_of_then(
     finding: Finding, team: Team, alice: User, bob: User, sign_in: SignIn
 ) -> None:

@@ -31,7 +31,7 @@ from persons.access import (
 from persons.actions.records import open_evidence
 from persons.discretion import entries_closed_to
 from persons.evidence import Card, Kept
-from persons.models import AuditEntry, Finding, Role
+from persons.models import AuditEntry, Change, Finding, Role
 from persons.reasons import KEPT
 from persons.storage import stored
 
@@ -229,16 +229,8 @@ def as_json(made: Card) -> dict[str, Any]:
             "request_id": call.request_id or recognition.request_id,
             "reason": call.reason,
         },
-        "since": [
-            {
-                "at": one.change.created_at,
-                "by": str(one.change.actor) if one.change.actor else None,
-                "kind": one.change.kind,
-                "person": one.change.person.name if one.change.person else None,
-                "undone_at": one.change.undone_at,
-            }
-            for one in made.changes
-        ]
+        "before": [_decision(one.change) for one in made.earlier],
+        "since": [_decision(one.change) for one in made.changes]
         + [
             {"at": one.at, "by": one.actor_text, "kind": one.action, "audit_entry": one.pk}
             for one in made.entries
@@ -248,6 +240,16 @@ def as_json(made: Card) -> dict[str, Any]:
             "record_is": made.record,
             **_entry(made.sealed),
         },
+    }
+
+
+def _decision(change: Change) -> dict[str, Any]:
+    return {
+        "at": change.created_at,
+        "by": str(change.actor) if change.actor else None,
+        "kind": change.kind,
+        "person": change.person.name if change.person else None,
+        "undone_at": change.undone_at,
     }
 
 
