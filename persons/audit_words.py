@@ -137,6 +137,9 @@ ACTIONS: dict[str, dict[str, str]] = {
 WORDS = {action: words for group in ACTIONS.values() for action, words in group.items()}
 
 FIELDS = {
+    "vision": "Vision forgot them",
+    "reference": "Reference",
+    "destroyed": "Destroyed",
     "allow_download": "Allow downloads",
     "call": "Call",
     "complete": "Complete",

@@ -187,7 +187,9 @@ def _is_sure(space: Space) -> bool:
 def moved(space_pk: int) -> None:
     """Consents of the space have changed: it has to be looked again, and stored answers count no
     more. Locks the space, so it is the first step of whoever changes more rows than one."""
-    Space.objects.filter(pk=space_pk).update(consents_until=None, drift=F("drift") + 1)
+    Space.objects.filter(pk=space_pk).update(
+        consents_until=None, consent_changes=F("consent_changes") + 1
+    )
 
 
 def hold_back(people: Collection[int]) -> int:

@@ -27,7 +27,6 @@ from persons.models import (
     Finding,
     Membership,
     Person,
-    Recognition,
 )
 from persons.settling import roots_of
 from persons.storage import stored
@@ -35,6 +34,7 @@ from persons.vision.types import Box
 
 MOST_PICTURES = 12
 MOST_DEEDS = 100
+MOST_EARLIER = 5
 CHUNK = 1 << 20
 
 
@@ -43,8 +43,9 @@ class Kept:
     """A picture that was sent, as it is kept now. `key` is empty where there is none to show.
 
     `state` is "same" (its bytes are those that were sent), "other" (they are not: `found` is their
-    digest), "erased" (at `at`), "never" (only its digest was kept) or "gone" (its file is lost, or
-    the photo was deleted).
+    digest), "erased" (at `at`), "never" (only its digest was kept), "gone" (its file is lost, or
+    the photo was deleted) or "redacted" (what the face was and where it stood was erased at `at`:
+    there is none of it to show, whether or not the picture is kept).
     """
 
     state: str
@@ -68,7 +69,7 @@ class Card:
     """`pictures` are the one that matched, where the recogniser told which; else those that the
     ledger says were enrolled then, of which `picture_count` were. `matched` says what is known of
     the match: "picture", "learned", "created", "lost" (its record is gone), "closed" (to this
-    reader), "untold" or "nobody". `role` is the asker's in the team then."""
+    reader), "untold", "nobody" or "redacted". `role` is the asker's in the team then."""
 
     finding: Finding
     person: Person | None
@@ -82,6 +83,9 @@ class Card:
     role: str
     face: Face | None
     changes: list[ChangedFace]
+    earlier: list[ChangedFace]
+    """Decisions on the face from before the call, the last ones: it may have been asked again
+    because of them."""
     entries: list[AuditEntry]
     sealed: AuditEntry | None
     record: str
@@ -91,8 +95,10 @@ class Card:
     @property
     def verdict(self) -> str:
         """By the thresholds then: "match", "suggestion", "below" or "nobody"; "told" where these
-        are not known."""
+        are not known; "redacted" where the answer was erased."""
         call = self.finding.call
+        if self.finding.is_redacted:
+            return "redacted"
         if self.finding.told_id is None:
             return "nobody"
         if call.threshold is None or call.confirm_threshold is None:
@@ -117,13 +123,14 @@ def card_of(finding: Finding, *, hidden: Collection[int] = ()) -> Card:
         if told is not None and call.space_id is not None
         else None,
         margin=_margin(finding),
-        sent=sent_of(finding.recognition),
+        sent=sent_of(finding),
         matched=matched,
         pictures=pictures,
         picture_count=count,
         role=_role_then(call),
         face=face,
         changes=_changes(face, call),
+        earlier=_earlier(face, call),
         entries=_entries(person, call),
         sealed=sealed,
         record=_record(call, sealed),
@@ -133,14 +140,20 @@ def card_of(finding: Finding, *, hidden: Collection[int] = ()) -> Card:
 # --- Pictures ---
 
 
-def sent_of(recognition: Recognition) -> Kept:
-    """The picture that was sent: a photo's copy, or a client's where the team keeps them."""
-    if recognition.erased_at is not None:
-        return Kept("erased", recognition.sha256, at=recognition.erased_at)
+def sent_of(finding: Finding) -> Kept:
+    """The picture that was sent: a photo's copy, or a client's where the team keeps them.
+
+    A part of an image's record may have been erased, of somebody else on it, and the picture kept.
+    """
+    recognition = finding.recognition
+    if finding.is_redacted:
+        return Kept("redacted", recognition.sha256, at=finding.call.erased_at)
     if recognition.image:
         return kept(recognition.image, recognition.sha256)
-    if recognition.photo is not None:
+    if recognition.photo is not None and recognition.sha256:
         return kept(recognition.photo.key("sent"), recognition.sha256)
+    if recognition.erased_at is not None:
+        return Kept("erased", recognition.sha256, at=recognition.erased_at)
     was_photo = recognition.gallery_id is not None or recognition.name.startswith("photo")
     return Kept("gone" if was_photo else "never", recognition.sha256)
 
@@ -162,6 +175,8 @@ def kept(key: str, digest: str) -> Kept:
 
 def _pictures(finding: Finding, hidden: Collection[int]) -> tuple[str, list[Picture], int]:
     person = finding.person
+    if finding.is_redacted:
+        return "redacted", [], 0
     if finding.told_id is None:
         return "nobody", [], 0
     if finding.matched_sha256 == LEARNED:
@@ -265,6 +280,12 @@ def _changes(face: Face | None, call: Call) -> list[ChangedFace]:
     )
 
 
+def _earlier(face: Face | None, call: Call) -> list[ChangedFace]:
+    rows = ChangedFace.objects.filter(face=face, change__created_at__lt=call.started_at)
+    named = rows.select_related("change__actor", "change__person")
+    return list(named.order_by("-pk")[:MOST_EARLIER])[::-1] if face is not None else []
+
+
 def _entries(person: Person | None, call: Call) -> list[AuditEntry]:
     """What the audit says of the person since: names, merges, removals."""
     if person is None:
@@ -285,6 +306,8 @@ def _record(call: Call, entry: AuditEntry | None) -> str:
     if not vouched or not call.digest:
         return "unknown"
     for stored_call, rows, findings in records.stored([call.pk]):
+        if entry is None or records.points_elsewhere(stored_call, findings, entry):
+            return "altered"
         if records.digest_of(stored_call, rows, findings) == call.digest == vouched:
             return "whole"
     return "altered"

@@ -59,6 +59,7 @@ IMAGE = (
 )
 FACE = (
     "face",
+    "erased",
     "person_id",
     "name",
     "similarity",
@@ -101,6 +102,7 @@ def _rows(search: Search, pks: Collection[int], *, may_see: bool) -> Iterator[Ro
                 continue
             about = facts | _image(image, may_see=may_see)
             for face in found:
+                face.call = call
                 yield about | _face(face, may_see=may_see)
             if not found:
                 yield about
@@ -155,8 +157,11 @@ def _image(image: Recognition, *, may_see: bool) -> Row:
 
 
 def _face(face: Finding, *, may_see: bool) -> Row:
+    if face.is_redacted:
+        return {"face": face.position, "erased": True}
     return {
         "face": face.position,
+        "erased": False,
         "person_id": face.told_id,
         "name": face.person.name if face.person and may_see else None,
         "similarity": face.similarity,

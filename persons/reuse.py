@@ -34,7 +34,7 @@ def question(
     """
     if not isinstance(request, RecognizeRequest) or request.create_new or request.update_embedding:
         return None
-    state = [space.version, space.drift, space.threshold]
+    state = [space.version, space.drift, space.consent_changes, space.threshold]
     more = {key: value for key, value in meta.items() if key not in KNOWN}
     asked = [vision.name, vision.model, space.pk, state, request.searcher, more]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

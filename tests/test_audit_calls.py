@@ -29,6 +29,7 @@ from persons.pipeline.sealing import seal_audit
 from persons.vision.errors import VisionRejected
 from persons.vision.types import Answer, Image, ImageResult, ImageStatus, Method
 from tests import tampering, wire
+from tests.factories import PersonFactory
 from tests.fakes import FakeVision
 
 pytestmark = pytest.mark.django_db
@@ -222,6 +223,28 @@ def test_a_record_that_was_edited_is_named(
     )
 
 
+def test_an_asker_who_was_exchanged_is_named(team: Team, alice: User, bob: User) -> None:
+    call = ended(begun(team, alice))
+    seal_audit()
+    Call.objects.update(actor=bob)
+    assert f"the record of call {call.pk} was altered since" in check(team).problem
+    Call.objects.update(actor=None)  # As if the account had been deleted.
+    assert check(team).problem == ""
+
+
+def test_a_face_that_was_given_to_somebody_else_is_named(team: Team, call: Call) -> None:
+    space = team.spaces.get(number=1)
+    theirs, other = (PersonFactory.create(space=space, person_id=number) for number in (8, 9))
+    Finding.objects.update(told_id=8, person=theirs)
+    calls.changed([call.pk], actor=tampering.actor(), action="call.found")
+    seal_audit()
+    assert check(team).problem == ""
+    Finding.objects.update(person=other)
+    assert f"the record of call {call.pk} was altered since" in check(team).problem
+    Finding.objects.update(person=None)
+    assert check(team).problem == ""
+
+
 @pytest.mark.parametrize("model", [Recognition, Finding])
 def test_a_part_of_a_record_that_was_deleted_is_named(
     team: Team, call: Call, model: type[Any]
@@ -269,7 +292,8 @@ def test_every_column_is_vouched_for_but_those_that_may_change_without_a_word(
 ) -> None:
     """A new column is put into the record, or here with its reason."""
     may_change = {
-        # Go when what they point at is deleted.
+        # Go when what they point at is deleted; `records.points_elsewhere` knows whether an account
+        # or a person was exchanged for another.
         *("team", "space", "actor", "photo", "gallery", "person"),
         # Where a client's picture is kept, and what `persons.reuse` may answer by.
         *("image", "question"),

@@ -238,6 +238,16 @@ def test_a_named_face_waits_for_a_consent_and_is_enrolled_by_itself(
     assert states(person) == ["done"]
 
 
+def test_a_consent_that_changes_is_no_recognition_that_wrote(bob: User, space: Space) -> None:
+    """Of those the page of snapshots warns."""
+    given = agree(bob, PersonFactory.create(space=space))
+    withdraw_consent(actor=by(bob), consent_row=given)
+    before = space.consent_changes
+    space.refresh_from_db()
+    assert space.drift == 0
+    assert space.consent_changes > before
+
+
 def test_trying_again_does_not_get_around_it(
     bob: User, space: Space, name: Callable[[int, str], Person], vision: FakeVision
 ) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from persons import pipeline
@@ -17,6 +20,8 @@ from tests.fakes import FakeVision, by, entries, once
 from tests.test_space_jobs import anna, boris, run, snapshot_of, space, vision
 
 __all__ = ["anna", "boris", "space", "vision"]
+
+SignIn = Callable[[User], Client]
 
 pytestmark = pytest.mark.django_db
 
@@ -70,6 +75,19 @@ def test_a_restore_leaves_out_who_has_no_consent_and_says_so(
     agree(alice, person)
     pipeline.sync(person.pk)
     assert states(strict)["Anna"] == ["done", "done"]
+
+
+def test_the_pages_say_beforehand_and_afterwards_who_waits_for_a_consent(
+    strict: Space, snapshot: SpaceJob, alice: User, vision: FakeVision, sign_in: SignIn
+) -> None:
+    client = sign_in(alice)
+    preview = reverse("snapshot_restore", args=["trip", snapshot.space.number, snapshot.pk])
+    assert "whoever has none there wait" in client.get(preview, {"to": 6}).text
+    assert "whoever has none there wait" not in client.get(preview, {"to": 7}).text
+    run(restore_space(actor=by(alice), snapshot=snapshot, space=strict, with_policy=True))
+    there = reverse("space", args=["trip", 6])
+    page = client.get(there, {"view": "snapshots"}).text
+    assert "Restored 3 pictures, of which 3 wait for a consent" in page
 
 
 def test_a_consent_that_ends_during_a_restore_stops_what_is_still_to_go(

@@ -32,6 +32,7 @@ from persons.models import (
     Erasure,
     Face,
     FaceVector,
+    Finding,
     Gallery,
     Grouping,
     JobState,
@@ -39,6 +40,7 @@ from persons.models import (
     Photo,
     PhotoState,
     Recognition,
+    Rejection,
     Run,
     Source,
     Space,
@@ -234,6 +236,42 @@ def test_their_faces_become_boxes_of_nobody(
     assert not FaceVector.objects.exists()
     other.refresh_from_db()
     assert (other.person, other.attributes) == (ann, {"age": 4})
+
+
+def test_faces_that_were_theirs_until_their_consent_ended_go_as_well(
+    vision: FakeVision, zoe: Person, gallery: Gallery, alice: User
+) -> None:
+    """They have had no name since, as the next recognition named nobody."""
+    enrolment = zoe.enrolments.get()
+    enrolment.state = EnrolmentState.WAITING
+    enrolment.save(update_fields=["state"])
+    photo = PhotoFactory.create(gallery=gallery, width=100, height=100)
+    boxes = [{"left": n, "top": 10, "right": n + 20, "bottom": 30} for n in (0, 25, 50, 75)]
+    theirs, rejected, other, nobody = (
+        FaceFactory.create(photo=photo, attributes={"age": 30}, **box) for box in boxes
+    )
+    Rejection.objects.create(face=rejected, person=zoe)
+    call = ended_call(zoe.space, Method.RECOGNIZE)
+    asked = Recognition.objects.create(
+        call=call, position=0, name="p", photo=photo, sha256="a" * 64, width=100, height=100
+    )
+    matched = [enrolment.sha256, enrolment.sha256, "f" * 64, ""]
+    for position, (box, digest) in enumerate(zip(boxes, matched, strict=True)):
+        Finding.objects.create(
+            team=zoe.space.team,
+            call=call,
+            recognition=asked,
+            position=position,
+            told_id=None if position == 3 else zoe.person_id,
+            similarity=0.8,
+            matched_sha256=digest,
+            **box,
+        )
+    done = erase(zoe, alice)
+    assert done.state == JobState.DONE
+    faces = [Face.everything.get(pk=face.pk) for face in (theirs, rejected, other, nobody)]
+    assert [face.decision == Decision.ERASED for face in faces] == [True, False, False, False]
+    assert [face.attributes for face in faces] == [{}, *[{"age": 30}] * 3]
 
 
 def test_what_the_engine_only_thought_is_taken_back_and_the_face_stays(

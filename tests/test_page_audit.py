@@ -176,6 +176,15 @@ def test_every_action_that_is_recorded_has_words() -> None:
     assert recorded <= WORDS.keys()
 
 
+def test_numbers_by_place_and_kind_are_told_in_words() -> None:
+    destroyed = {"faces": {"faces": 2, "attributes": 1}, "storage": {"files": 8}}
+    entry = AuditEntry(after={"destroyed": destroyed, "rules": {"probes": 30}})
+    assert [(change.field, change.after) for change in changes_of(entry)] == [
+        ("Destroyed", "faces (faces 2, attributes 1), storage (files 8)"),
+        ("Days", "probes 30"),
+    ]
+
+
 def test_nothing_that_stayed_the_same_is_told() -> None:
     entry = AuditEntry(before={"role": "viewer", "name": "a"}, after={"role": "owner", "name": "a"})
     assert [(change.before, change.after) for change in changes_of(entry)] == [("Viewer", "Owner")]
@@ -454,6 +463,8 @@ def test_an_export_asks_why_where_the_team_wants_to_know(
     client = sign_in(alice)
     url = reverse("audit_export", args=[team.slug])
     assert "Exporting the audit log" in client.get(url).text
+    # A link that says `download` would save the question as a file.
+    assert f'href="{url}">' in client.get(audit_url(team)).text
     assert not AuditEntry.objects.filter(action="audit.export").exists()
     asked = {"purpose": "export", "target": "audit", "words": "The court asked", "next": url}
     assert client.post(reverse("reason", args=[team.slug]), asked)["Location"] == url

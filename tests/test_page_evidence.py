@@ -40,6 +40,7 @@ from persons.models import (
     User,
 )
 from persons.models.calls import Outcome
+from persons.pipeline.erasing.history import NO_BOX
 from persons.pipeline.sealing import seal_audit
 from persons.vision.envelope import match_objects, parse
 from persons.vision.types import Answer, Method
@@ -288,10 +289,44 @@ def test_an_erased_image_is_said_to_be_erased(
     finding: Finding, alice: User, sign_in: SignIn
 ) -> None:
     when = timezone.now()
-    Recognition.objects.update(erased_at=when)
+    Recognition.objects.update(erased_at=when, photo=None, sha256="")
     page = sign_in(alice).get(url(finding)).text
     assert "The picture was erased." in page
     assert len(pictures_in(page)) == 1
+
+
+def test_a_picture_that_was_kept_is_shown_though_somebody_else_on_it_was_erased(
+    finding: Finding, alice: User, sign_in: SignIn
+) -> None:
+    Recognition.objects.update(erased_at=timezone.now())
+    page = sign_in(alice).get(url(finding)).text
+    assert "The picture was erased." not in page
+    assert len(pictures_in(page)) == 3
+
+
+def test_a_face_that_was_erased_is_said_to_be_erased_and_not_unknown(
+    finding: Finding, alice: User, sign_in: SignIn
+) -> None:
+    Call.objects.update(erased_at=timezone.now())
+    Finding.objects.update(**NO_BOX)
+    client = sign_in(alice)
+    page = client.get(url(finding)).text
+    assert "What this face was, and where it stood in the picture, was erased." in page
+    for wrong in ("undefined", "nobody", "at 0, 0", "no photo of Rollcall", "0.000"):
+        assert wrong not in page
+    assert pictures_in(page) == []
+    said = as_json(client, finding)
+    assert said["sent"]["picture"] == "redacted"
+    assert (said["matched"]["known"], said["answer"]["verdict"]) == ("redacted", "redacted")
+
+
+def test_a_face_of_nobody_is_not_erased_because_somebody_else_on_the_picture_was(
+    finding: Finding, alice: User, sign_in: SignIn
+) -> None:
+    Call.objects.update(erased_at=timezone.now())
+    Finding.objects.update(told_id=None, person=None)
+    page = sign_in(alice).get(url(finding)).text
+    assert "Counted as nobody" in page
 
 
 def test_a_clients_picture_that_was_not_kept_is_said_to_be_so(
@@ -354,6 +389,20 @@ def test_it_says_who_decided_what_since(
     assert re.search(r"<b>Bob</b> named\s+Galina", page)
     since = as_json(client, finding)["since"]
     assert [(one["by"], one["kind"], one["person"]) for one in since] == [("Bob", "name", "Galina")]
+
+
+def test_what_was_decided_before_it_was_asked_is_told_apart(
+    finding: Finding, photo: Photo, person: Person, bob: User, alice: User, sign_in: SignIn
+) -> None:
+    face: Face = FaceFactory.create(photo=photo, person=person, **BOX)
+    name_face(actor=Actor(bob, Source.PAGE), face=face, label="Galina")
+    Call.objects.update(started_at=timezone.now())
+    client = sign_in(alice)
+    page = " ".join(client.get(url(finding)).text.split())
+    assert re.search(r"Before it was asked: [-\d: ]+ Bob named Galina\.", page)
+    told = as_json(client, finding)
+    assert [one["person"] for one in told["before"]] == ["Galina"]
+    assert told["since"] == []
 
 
 def test_the_role_is_the_one_of_then(

@@ -439,3 +439,18 @@ def test_rest_has_the_same_filters(team: Team, alice: User, space: Space, sign_i
     assert [one["id"] for one in second["results"]] == [calls[0].pk]
     assert second["next"] is None
     assert client.get("/rest/teams/trip/calls/", {"low": "0.9"}).json()["results"] == []
+
+
+def test_a_face_that_was_erased_is_exported_as_erased_and_not_as_nobody(
+    team: Team, alice: User, sign_in: SignIn
+) -> None:
+    call_with(team, (None, 0.0), erased_at=timezone.now())
+    call_with(team, (None, 0.2))
+    Finding.objects.filter(similarity=0.2).update(right=10, bottom=10)
+    client = sign_in(alice)
+    unknown, erased = map(json.loads, exported(client, "jsonl").splitlines())
+    assert (unknown["erased"], unknown["similarity"]) == (False, 0.2)
+    assert (erased["face"], erased["erased"]) == (0, True)
+    assert "similarity" not in erased
+    _, row = csv.DictReader(io.StringIO(exported(client, "csv")))
+    assert (row["erased"], row["person_id"], row["similarity"], row["left"]) == ("True", "", "", "")

@@ -196,6 +196,20 @@ def test_a_face_that_could_not_be_enrolled_says_why(
     assert "could not be enrolled: no face found" in page
 
 
+def test_a_face_whose_picture_waits_for_a_consent_says_so(
+    photo: Photo, anna: Person, alice: User, vera: User, sign_in: SignIn
+) -> None:
+    face = FaceFactory.create(
+        photo=photo, person=anna, decision=Decision.NAMED, decided_person=anna, decided_by=alice
+    )
+    waiting = Enrolment.objects.create(person=anna, face=face, state=EnrolmentState.WAITING)
+    client = sign_in(vera)
+    assert "this picture waits for" in client.get(url(photo)).text
+    waiting.state = EnrolmentState.DONE
+    waiting.save(update_fields=["state"])
+    assert "this picture waits for" not in client.get(url(photo)).text
+
+
 def test_a_drawn_box_without_a_face_says_what_to_do_instead_of_the_vendor_s_words(
     photo: Photo, anna: Person, alice: User, vera: User, sign_in: SignIn
 ) -> None:

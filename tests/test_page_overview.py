@@ -81,6 +81,7 @@ def test_an_auditor_sees_calls_and_no_photos(
     page = overview(sign_in(audrey)).text
     assert "Recent calls" in page
     assert "Harbour" not in page
+    assert "of galleries those that an owner shares with you" in page
     assert "/media/" not in page
 
 

@@ -362,7 +362,15 @@ def test_the_report_holds_what_is_stored(
     assert [one["address"] for one in told["requests"]] == ["192.0.2.9"]
     assert {"person.rename", "consent.record", "hold.set"} <= {one["what"] for one in told["audit"]}
     shown = text(client.get(f"{page_of(ada)}report"))
-    for words in ("Ada L.", "Names before", "Case 12", "Photos of the club", "Form 7", "ada.jpg"):
+    for words in (
+        "Ada L.",
+        "Names before",
+        "Case 12",
+        "Photos of the club",
+        "Form 7",
+        "ada.jpg",
+        "Recorded a consent of",
+    ):
         assert words in shown
 
 

@@ -101,7 +101,11 @@ def test_a_download_is_the_file_and_is_in_the_audit(
     space: Space, alice: User, sign_in: SignIn
 ) -> None:
     job = snapshot_of(space, alice)
-    response = sign_in(alice).get(url(space, f"snapshots/{job.pk}/download"))
+    client = sign_in(alice)
+    address = url(space, f"snapshots/{job.pk}/download")
+    # A link that says `download` would save the question for a reason as a file.
+    assert f'href="{address}" title="Download"' in client.get(url(space)).text
+    response = client.get(address)
     data = b"".join(response.streaming_content)  # type: ignore[attr-defined]
     assert data == bytes_of(job)
     assert response["Content-Type"] == "application/zip"

@@ -147,6 +147,8 @@ def test_a_program_says_it_in_a_header(
     json = {"format": "json"}
     refused = client.get(evidence_url(finding), json)
     assert (refused.status_code, "X-Rollcall-Reason" in refused.text) == (403, True)
+    anything = client.get(evidence_url(finding), headers={"Accept": "*/*"})
+    assert (anything.status_code, "X-Rollcall-Reason" in anything.text) == (403, True)
     header = {"X-Rollcall-Reason": "дело 12".encode().decode("latin-1")}
     assert client.get(evidence_url(finding), json, headers=header).status_code == 200
     assert AuditEntry.objects.get().reason == "дело 12"

@@ -11,7 +11,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from persons import calls, pipeline, reuse
+from persons import calls, evidence, pipeline, reuse
 from persons.actions.holds import hold_gallery, hold_person, release_hold
 from persons.actions.retention import Rules, change_retention
 from persons.chain.checking import check
@@ -150,6 +150,7 @@ def test_probes_go_after_their_days_and_the_record_stays(team: Team, space: Spac
     assert default_storage.exists("probes/1/aa/new")
     row = old.recognitions.get()
     assert (row.image, row.sha256, row.face_count) == ("", "a" * 64, 1)
+    assert evidence.sent_of(row.findings.get()).state == "erased"
     assert row.result
     assert new.recognitions.get().image
     (entry,) = entries(team, "retention.run")
@@ -244,6 +245,7 @@ def test_what_was_asked_and_answered_goes_and_who_asked_when_stays(
     assert (row.name, row.result, row.sha256) == ("image 1", {}, "a" * 64)
     finding = old.findings.get()
     assert (finding.told_id, finding.person, finding.similarity) == (None, None, 0.9)
+    assert evidence.card_of(finding).verdict == "redacted"
     new.refresh_from_db()
     assert new.answer
     assert new.findings.get().told_id == 1

@@ -171,7 +171,17 @@ def _text(key: str, values: Mapping[str, Any]) -> str | None:
         "require_reasons": _some,
         "reason_choices": _some,
     }
-    return str(special.get(key, str)(value))
+    return str(special.get(key, _plain)(value))
+
+
+def _plain(value: Any) -> str:
+    """Numbers by kind, or by place and kind, as of an erasure or a run of retention, in words."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(
+        f"{name} ({_plain(one)})" if isinstance(one, dict) else f"{name} {one}"
+        for name, one in value.items()
+    )
 
 
 def _people(found: Any) -> str:

@@ -31,7 +31,7 @@ from persons.access import (
 from persons.actions.records import open_evidence
 from persons.discretion import entries_closed_to
 from persons.evidence import Card, Kept
-from persons.models import AuditEntry, Finding, Role
+from persons.models import AuditEntry, Change, Finding, Role
 from persons.reasons import KEPT
 from persons.storage import stored
 
@@ -45,6 +45,7 @@ SHOWN = {
     "erased": "The picture was erased.",
     "never": "The picture was not kept: only its digest was written down.",
     "gone": "The picture is not there any more.",
+    "redacted": "What this face was, and where it stood in the picture, was erased.",
 }
 MATCHED = {
     "picture": "The enrolled picture that it came nearest to.",
@@ -55,6 +56,7 @@ MATCHED = {
     "closed": "The enrolled picture is of a gallery that is closed to you.",
     "untold": "Vision does not tell which enrolled picture it matched.",
     "nobody": "It was given to nobody, so there is no picture to compare it with.",
+    "redacted": "Erased.",
 }
 VERDICTS = {
     "match": "Counted as a match",
@@ -62,6 +64,7 @@ VERDICTS = {
     "below": "Below the threshold of the space: it counted as nobody",
     "told": "Told as a match; the thresholds of then are not on record",
     "nobody": "Counted as nobody",
+    "redacted": "Erased",
 }
 
 
@@ -130,7 +133,7 @@ def picture(request: PageRequest, team: str, pk: int, what: str) -> HttpResponse
     if asked != [found.pk, request.user.pk]:
         raise Http404("Pictures of evidence are shown with its card.")
     if what in ("sent", "face"):
-        kept = evidence.sent_of(found.recognition)
+        kept = evidence.sent_of(found)
         if what == "face" and kept.key:
             return _face(found, kept)
         return _send(request, kept, f"{what}-{pk}")
@@ -226,16 +229,8 @@ def as_json(made: Card) -> dict[str, Any]:
             "request_id": call.request_id or recognition.request_id,
             "reason": call.reason,
         },
-        "since": [
-            {
-                "at": one.change.created_at,
-                "by": str(one.change.actor) if one.change.actor else None,
-                "kind": one.change.kind,
-                "person": one.change.person.name if one.change.person else None,
-                "undone_at": one.change.undone_at,
-            }
-            for one in made.changes
-        ]
+        "before": [_decision(one.change) for one in made.earlier],
+        "since": [_decision(one.change) for one in made.changes]
         + [
             {"at": one.at, "by": one.actor_text, "kind": one.action, "audit_entry": one.pk}
             for one in made.entries
@@ -245,6 +240,16 @@ def as_json(made: Card) -> dict[str, Any]:
             "record_is": made.record,
             **_entry(made.sealed),
         },
+    }
+
+
+def _decision(change: Change) -> dict[str, Any]:
+    return {
+        "at": change.created_at,
+        "by": str(change.actor) if change.actor else None,
+        "kind": change.kind,
+        "person": change.person.name if change.person else None,
+        "undone_at": change.undone_at,
     }
 
 

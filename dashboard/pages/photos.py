@@ -28,7 +28,7 @@ from dashboard.pages.sheets import Key, neighbours
 from persons.access import Right, photo_for, rights_in
 from persons.actions.photos import recognise_photo_again
 from persons.images import CameraFacts, camera_facts
-from persons.models import Decision, Face, Person, Photo, Recognition, Space
+from persons.models import Decision, EnrolmentState, Face, Person, Photo, Recognition, Space
 from persons.storage import stored
 
 CALLS = 10
@@ -50,6 +50,8 @@ class FaceRow:
     guess: Person | None = None
     not_them: tuple[Person, ...] = ()
     enrolment_error: str = ""
+    needs_consent: bool = False
+    """Its picture waits for one, and is not enrolled until there is."""
 
     @property
     def name(self) -> str:
@@ -89,6 +91,10 @@ def _row(number: int, face: Face, guesses: dict[str, Person]) -> FaceRow:
         guess=guess if guess not in not_them else None,
         not_them=not_them,
         enrolment_error=_why_not_enrolled(face, next(errors, "")),
+        needs_consent=any(
+            enrolment.state == EnrolmentState.WAITING and enrolment.person_id == face.person_id
+            for enrolment in face.enrolments.all()
+        ),
     )
 
 
@@ -199,7 +205,8 @@ def seen_of(photo: Photo, rows: Sequence[FaceRow]) -> str:
     picture = "ready" if photo.prepared_at else photo.state
     shown = [
         (
-            (row.face.pk, row.kind, row.name, row.face.missing, row.enrolment_error),
+            (row.face.pk, row.kind, row.name, row.face.missing),
+            (row.enrolment_error, row.needs_consent),
             (row.face.left, row.face.top, row.face.right, row.face.bottom),
             (row.face.similarity, row.face.confidence, row.guess and row.guess.pk),
         )

@@ -79,7 +79,9 @@ def _ask(request: HttpRequest, team: Team, purpose: str, target: str) -> HttpRes
     if is_fragment(request):
         # The whole page comes again, and asks.
         return HttpResponseClientRedirect(request.headers.get("HX-Current-URL", "") or "/")
-    if request.GET.get("format") == "json" or request.headers.get("Accept") == "application/json":
+    # A browser says that it takes pages; what a program wants is no page under the file's name.
+    takes_pages = "text/html" in request.headers.get("Accept", "text/html")
+    if request.GET.get("format") == "json" or not takes_pages:
         return HttpResponse(
             f"{team} asks for a reason: send it in {reasons.HEADER}.",
             status=403,

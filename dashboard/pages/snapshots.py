@@ -11,6 +11,7 @@ from django.contrib import messages
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import SkipFile, TemporaryFileUploadHandler
+from django.db.models import F
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -71,7 +72,9 @@ def snapshots_page(request: PageRequest, found: Space) -> HttpResponse:
     context = frame_of(request, found) | {
         "view": "snapshots",
         "page": page_by_key(jobs.snapshots(), request, PAGE_SIZE),
-        "past": list(past.defer("report").order_by("-pk")[:PAST_JOBS]),
+        "past": list(
+            past.defer("report").annotate(waiting=F("report__waiting")).order_by("-pk")[:PAST_JOBS]
+        ),
         "most_megabytes": settings.SNAPSHOT_MAX_BYTES // 1_000_000,
     }
     return render(request, "spaces/space.html", context)

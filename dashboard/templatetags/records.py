@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django import template
 
+from persons.audit_words import WORDS
+
 register = template.Library()
 
 
@@ -19,6 +21,12 @@ def duration(milliseconds: int | None) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
+
+
+@register.filter
+def action_words(action: str) -> str:
+    """What an entry of the audit says was done: "Recorded a consent of"."""
+    return WORDS.get(action, action.replace(".", ": ").replace("_", " "))
 
 
 @register.filter

@@ -195,6 +195,8 @@ def _is_as_said(call: Call, images: Any, findings: Any, entry: AuditEntry | None
     if entry.erased_at is not None:
         return records.digest_of(call, images, findings) == call.digest
     key = entry.after.get("key")
+    if records.points_elsewhere(call, findings, entry):
+        return False
     return (
         entry.after.get("record") == call.digest
         and entry.after.get("outcome") == call.outcome

@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 
 from persons.chain import verify
 from persons.chain.entries import SALT_BYTES, moment
-from persons.models import Call, Finding, Recognition
+from persons.models import AuditEntry, Call, Finding, Recognition
 
 CALL = (
     "method",
@@ -107,7 +107,8 @@ def record_of(
 def stored(pks: Sequence[int]) -> Iterator[tuple[Call, list[Recognition], list[Finding]]]:
     """These calls as the database has them, by pk, with their images in order: three queries."""
     images = _by_call(Recognition.objects.filter(call__in=pks).order_by("call", "position", "pk"))
-    findings = _by_call(Finding.objects.filter(call__in=pks).order_by("call", "pk"))
+    rows = Finding.objects.filter(call__in=pks).select_related("person")
+    findings = _by_call(rows.order_by("call", "pk"))
     for call in Call.objects.filter(pk__in=pks).select_related("team", "actor").order_by("pk"):
         yield call, images.get(call.pk, []), findings.get(call.pk, [])
 
@@ -131,6 +132,19 @@ def batches(rows: QuerySet[Any]) -> Iterator[list[int]]:
     while pks := list(left[:BATCH]):
         yield pks
         left = numbers.filter(pk__gt=pks[-1])
+
+
+def points_elsewhere(call: Call, findings: Sequence[Finding], entry: AuditEntry) -> bool:
+    """Whether a reference that may go when its target is deleted leads to another one instead: the
+    account that asked, or the person (and with them the space) of a number that was told."""
+    is_first = entry.action == f"call.{call.method}"
+    if is_first and call.actor_id is not None and call.actor_id != entry.actor_id:
+        return True
+    return any(
+        one.person is not None
+        and (one.person.person_id, one.person.space_id) != (one.told_id, call.space_id)
+        for one in findings
+    )
 
 
 def _by_call(rows: Any) -> dict[int, list[Any]]:

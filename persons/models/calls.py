@@ -315,6 +315,13 @@ class Finding(models.Model):
         return f"face {self.position} of {self.recognition}"
 
     @property
+    def is_redacted(self) -> bool:
+        """Whether it was erased who this was and where: by an erasure, or when history ran out.
+        A face that was told as nobody has a box."""
+        box = (self.left, self.top, self.right, self.bottom)
+        return self.told_id is None and not any(box) and self.call.erased_at is not None
+
+    @property
     def width(self) -> int:
         return self.right - self.left
 

@@ -98,6 +98,9 @@ class Space(models.Model):
         blank=True,
         help_text="Until then everybody whom Vision knows has a consent; empty: nobody has looked.",
     )
+    consent_changes = models.PositiveBigIntegerField(
+        default=0, help_text="Answers of before such a change are not given again."
+    )
     version = models.PositiveBigIntegerField(default=0)
     drift = models.PositiveBigIntegerField(
         default=0, help_text="Recognitions that wrote: create_new and update_embedding."

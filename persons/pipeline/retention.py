@@ -138,7 +138,7 @@ def _forget_probes(rows: list[Recognition]) -> None:
     others = Recognition.objects.filter(image__in=keys).exclude(pk__in=pks)
     for key in keys - set(others.values_list("image", flat=True)):
         default_storage.delete(key)
-    Recognition.objects.filter(pk__in=pks).update(image="")
+    Recognition.objects.filter(pk__in=pks).update(image="", erased_at=timezone.now())
     calls.changed({row.call_id for row in rows}, actor=ROBOT, action="call.expire")
 
 

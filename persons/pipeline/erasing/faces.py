@@ -8,10 +8,12 @@ from typing import Any
 
 from django.core.files.storage import default_storage
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from persons import audit, calls, holds
+from persons.engine.store import LEARNED
+from persons.evidence import face_of
 from persons.locking import locked
 from persons.models import (
     Call,
@@ -22,6 +24,7 @@ from persons.models import (
     Erasure,
     Face,
     FaceVector,
+    Finding,
     Person,
     Photo,
     Recognition,
@@ -76,6 +79,7 @@ def forget_faces(held: Held) -> timedelta | None:
         faces = theirs(held).order_by("photo").values_list("photo", flat=True)
         photos = sorted(set(faces[:LOOKED_UP_AT_ONCE]))
         if not photos:
+            _forget_recognised_before(held)
             return None
         for start in range(0, len(photos), PHOTOS_AT_ONCE):
             _forget_on(held, photos[start : start + PHOTOS_AT_ONCE])
@@ -102,6 +106,12 @@ def _forget_on(held: Held, photo_pks: Sequence[int]) -> None:
     left.filter(grouped_person__in=pks).update(grouped_person=None)
     left.filter(decided_person__in=pks).update(decided_person=None, decision=Decision.NONE)
     settle_photos(photo_pks)
+    _note(held, photos, mine, counts)
+
+
+def _note(
+    held: Held, photos: Sequence[Photo], mine: Sequence[Face], counts: dict[str, int]
+) -> None:
     more = {}
     on_photos = {face.photo_id for face in mine}
     if held.erasure.photos != Erasure.Photos.KEEP and on_photos:
@@ -109,6 +119,40 @@ def _forget_on(held: Held, photo_pks: Sequence[int]) -> None:
         more["photos"] = sorted({*known, *on_photos})
     files = _crops(photos) if mine else []
     held.note("faces", counts, **more, **held.doom(files))
+
+
+def _forget_recognised_before(held: Held) -> None:
+    """Faces that were recognised as them until their consent ended, and have no name since: the
+    history still knows which. It is gone over after this, so it is asked here."""
+    waiting = Enrolment.objects.filter(person__in=held.pks(), state=EnrolmentState.WAITING)
+    digests = set(waiting.values_list("sha256", flat=True))
+    if not digests:
+        return
+    told = Finding.objects.filter(
+        told_id__in=held.erasure.ids,
+        call__space=held.space,
+        recognition__photo__isnull=False,
+        # What another picture matched may be somebody else: it was perhaps taken back for that.
+        matched_sha256__in=[*digests, "", LEARNED],
+    )
+    photos = sorted(set(told.values_list("recognition__photo", flat=True)))
+    for start in range(0, len(photos), PHOTOS_AT_ONCE):
+        _forget_recognised_on(held, photos[start : start + PHOTOS_AT_ONCE], told)
+
+
+@transaction.atomic
+def _forget_recognised_on(held: Held, photo_pks: Sequence[int], told: QuerySet[Finding]) -> None:
+    locked(Space.objects.filter(pk=held.space.pk)).get()
+    photos = list(locked(Photo.everything.filter(pk__in=photo_pks).select_related("gallery")))
+    unknown = Face.everything.filter(photo__in=photos, person=None, decision=Decision.NONE)
+    rejected = Rejection.objects.filter(face=OuterRef("pk"), person__in=held.pks())
+    faces = {face.pk: face for face in locked(unknown.filter(~Exists(rejected)))}
+    found = told.filter(recognition__photo__in=photos).select_related("recognition__photo")
+    seen = {face.pk for face in map(face_of, found) if face is not None}
+    mine = [face for pk, face in faces.items() if pk in seen and not raw_words(face)]
+    counts = _destroy(held, [face.pk for face in mine])
+    settle_photos(photo_pks)
+    _note(held, photos, mine, counts)
 
 
 def _is_theirs(face: Face, pks: Collection[int], rejected: Collection[int]) -> bool:
