@@ -279,6 +279,9 @@ def test_every_list_is_read_from_its_index(team: Team, crowd: Gallery, bob: User
 
 
 def check_plan(faces: Any, index: str) -> None:
+    # A few hundred rows may be as cheap to sort, which depends on what a table went through before.
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off")
     plan = str(faces.explain())
     assert "Index" in plan and index in plan, plan
     assert "Seq Scan" not in plan and "Sort" not in plan, plan
