@@ -285,7 +285,7 @@ STAGES = {
         "persons.statements.space_of",
         "persons.statements.stored_results",
     ],
-    "digests and sizes": ["persons.calls.digest_of", "persons.proxy.answering._demand_sizes"],
+    "digests and sizes": ["persons.calls.digest_of", "persons.proxy.answering._fault_of"],
     "begin: the call's rows": ["persons.calls.begin"],
     "circuits": ["persons.statements.circuits"],
     _HTTP: ["persons.vision.transport.Http.post"],

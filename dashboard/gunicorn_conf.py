@@ -16,7 +16,7 @@ from dashboard.supervisor import die_with_parent
 
 worker_class = "gthread"
 workers = env_int("ROLLCALL_WEB_PROCESSES", 2, minimum=1)
-threads = env_int("ROLLCALL_WEB_THREADS", 4, minimum=1)
+threads = env_int("ROLLCALL_WEB_THREADS", 8, minimum=1)
 # A thread may take as long as an upload does. What must be heard of in time is the process; a slow
 # machine that recognises at the same time needs patience.
 timeout = 120

@@ -150,6 +150,9 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         ),
     }
     DATABASES["default"]["CONN_MAX_AGE"] = 0
+else:
+    # `persons.tables` prepares the statements of a client's call; nothing else does.
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("prepare_threshold", 1_000_000)
 
 AUTH_USER_MODEL = "persons.User"
 AUTH_PASSWORD_VALIDATORS = [

@@ -9,10 +9,14 @@ from typing import Any, Generic, TypeVar, cast
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import CharField, Field, ForeignKey, IntegerField, Model, TextField
+from psycopg import Cursor as ServerCursor
 
 M = TypeVar("M", bound=Model)
 Row = tuple[Any, ...]
 Statement = tuple[str, Sequence[Any]]
+
+MOST_PREPARED = 500
+"""Values of a statement that is worth a place among a connection's prepared ones."""
 
 SAVED_AT_ONCE = 500
 
@@ -116,9 +120,8 @@ def database() -> BaseDatabaseWrapper:
 
 def run(*statements: Statement) -> None:
     """In this order, in the caller's transaction."""
-    with database().cursor() as cursor:
-        for sql, values in _joined(statements):
-            cursor.execute(sql, values)
+    for statement in _joined(statements):
+        _execute(statement)
 
 
 def save(table: Table[M], some: Sequence[M], names: Sequence[str]) -> None:
@@ -133,10 +136,33 @@ def save(table: Table[M], some: Sequence[M], names: Sequence[str]) -> None:
 
 def rows(*statements: Statement) -> list[Row]:
     """As `run`; the last one's rows."""
-    with database().cursor() as cursor:
-        for sql, values in _joined(statements):
+    *first, last = _joined(statements)
+    for statement in first:
+        _execute(statement)
+    return _execute(last, fetch=True)
+
+
+def _execute(statement: Statement, *, fetch: bool = False) -> list[Row]:
+    """On PostgreSQL as a prepared statement, since to read and plan one of these anew takes longer
+    than to carry it out, and Django's own cursors don't prepare.
+
+    Not where somebody looks on (the log of queries, `execute_wrapper`), and neither a list of
+    values whose types nothing tells but they themselves nor one that is hardly sent twice.
+    """
+    sql, values = statement
+    db = database()
+    is_watched = db.queries_logged or db.execute_wrappers
+    is_odd = len(values) > MOST_PREPARED or "FROM (VALUES" in sql
+    if db.vendor != "postgresql" or is_watched or is_odd:
+        with db.cursor() as cursor:
             cursor.execute(sql, values)
-        return list(cursor.fetchall())
+            return list(cursor.fetchall()) if fetch else []
+    db.close_if_health_check_failed()
+    db.ensure_connection()
+    db.validate_no_broken_transaction()
+    with db.wrap_database_errors, ServerCursor(db.connection) as prepared:
+        prepared.execute(sql, values, prepare=True)
+        return prepared.fetchall() if fetch else []
 
 
 def returning(columns: str, statement: Statement) -> Statement:
