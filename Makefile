@@ -48,6 +48,7 @@ lint-rules:
 	@mkdir -p $(VENV)/checks
 	$(CHECKS) $(PY) manage.py makemigrations --check --dry-run
 	$(CHECKS) ROLLCALL_SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(48))') \
+	  ROLLCALL_AUDIT_KEY=$$($(PY) -c 'import secrets; print(secrets.token_hex(32))') \
 	  ROLLCALL_HTTPS=1 ROLLCALL_HOSTS=rollcall.example.org \
 	  $(PY) manage.py check --deploy --fail-level WARNING
 
