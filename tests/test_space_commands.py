@@ -75,6 +75,15 @@ def test_and_out_of_it_into_another_space(space: Space, tmp_path: Path, vision: 
     assert restore(tmp_path / "door.zip", 6)[0].startswith("0 new people, 0 pictures enrolled, 2")
 
 
+def test_what_it_costs_at_the_cloud_is_said_before(
+    space: Space, tmp_path: Path, vision: FakeVision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot(tmp_path / "door.zip")
+    monkeypatch.setattr("persons.management.commands.space_restore.is_cloud", lambda: True)
+    _, err = restore(tmp_path / "door.zip", 6)
+    assert err == "2 images will be sent to Vision, about 0.12 ₽.\n"
+
+
 def test_the_policy_can_be_left_alone_or_wanted(
     space: Space, tmp_path: Path, vision: FakeVision
 ) -> None:

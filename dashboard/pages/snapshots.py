@@ -258,10 +258,7 @@ def _restore_page(
 
 
 def _cost(preview: RestorePreview) -> Decimal | None:
-    """Of the pictures, and of the photos that are looked at again for whom they bring back."""
-    if not is_cloud():
-        return None
-    return metering.estimate(preview.to_send + (preview.to_look_at if preview.to_send else 0))
+    return metering.estimate(preview.images) if is_cloud() else None
 
 
 def told(conflicts: Any) -> list[str]:

@@ -32,6 +32,11 @@ class RestorePreview:
     too_many: int
     conflicts: Sequence[Conflict]
 
+    @property
+    def images(self) -> int:
+        """What is sent in all: photos are looked at again for whom the pictures bring back."""
+        return self.to_send + (self.to_look_at if self.to_send else 0)
+
 
 def preview_restore(manifest: Manifest, space: Space) -> RestorePreview:
     placing = place(manifest, space)

@@ -13,13 +13,15 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from tqdm import tqdm
 
-from persons import pipeline
-from persons.actions.snapshots import add_snapshot, delete_snapshot, restore_space
+from persons import metering, pipeline
+from persons.actions.snapshots import add_snapshot, delete_snapshot, manifest_of, restore_space
 from persons.audit import Actor
+from persons.cloud import is_cloud
 from persons.errors import Refused
 from persons.management.commands.space_snapshot import space_of
 from persons.models import Person, Space, SpaceJob
 from persons.models.work import JobState
+from persons.pipeline.previewing import preview_restore
 from persons.vision.limits import SPACES
 
 POLL_SECONDS = 0.5
@@ -50,6 +52,7 @@ class Command(BaseCommand):
             with path.open("rb") as file:
                 snapshot = add_snapshot(actor=actor, space=space, file=file, file_name=path.name)
             self._finish(snapshot, "Looking through the file")
+            self._say_cost(snapshot, space)
             job = restore_space(
                 actor=actor,
                 snapshot=snapshot,
@@ -63,6 +66,12 @@ class Command(BaseCommand):
         except OSError as error:
             raise CommandError(f"{path} can't be read: {error.strerror or error}.") from None
         self._tell(job, space)
+
+    def _say_cost(self, snapshot: SpaceJob, space: Space) -> None:
+        if is_cloud():
+            images = preview_restore(manifest_of(snapshot), space).images
+            cost = f"{metering.estimate(images):,.2f} {metering.tariff().currency}"
+            self.stderr.write(f"{images} images will be sent to Vision, about {cost}.")
 
     def _finish(self, job: SpaceJob, words: str) -> None:
         """Go on with it here, and with whatever workers there are, until it is over."""
