@@ -9,6 +9,7 @@ from pathlib import Path
 import dj_database_url
 from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
+from kombu import Exchange, Queue
 
 from dashboard.env import (
     env_bool,
@@ -232,6 +233,15 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, object] = (
 if not REDIS_URL:
     for _folder in ("messages", "control"):
         (BROKER_DIR / _folder).mkdir(parents=True, exist_ok=True)
+# A drop rings a thousand bells for photos. Workers take in turn from their queue and from that of
+# all else, so that neither a merge nor a sweep waits until an album is through.
+CELERY_TASK_QUEUES = [
+    Queue(name, Exchange(name), routing_key=name) for name in ("celery", "photos")
+]
+CELERY_TASK_ROUTES = {
+    f"persons.tasks.{name}": {"queue": "photos"}
+    for name in ("prepare_photo", "recognise_space", "purge_trash", "keep_rules")
+}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"

@@ -185,7 +185,7 @@ def test_the_preview_asks_the_same_number_of_queries_for_any_number_of_faces(
         client.get(url_of(anna, "person_merge"), {"with": smith.person_id})
 
 
-PREVIEW_QUERIES = 25
+PREVIEW_QUERIES = 24
 
 
 # --- Never these two ---

@@ -8,7 +8,20 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from persons.models import AuditChain, AuditSeal, Photo, PhotoState, Team, User
+from persons import tasks
+from persons.actions.merging import merge_people
+from persons.audit import Actor
+from persons.models import (
+    AuditChain,
+    AuditSeal,
+    Face,
+    Person,
+    Photo,
+    PhotoState,
+    Source,
+    Team,
+    User,
+)
 from tests import factories, tampering
 from tests.processes import CeleryProcess, wait_until
 
@@ -47,11 +60,32 @@ def test_what_was_asked_for_while_no_worker_ran_is_done_by_the_next_one(
     worker = real_worker()
     worker.kill()
     photo = left_behind()
-    from persons import tasks
-
     tasks.prepare_photo.delay(photo.pk)
     worker.start()
     wait_until(lambda: is_done(photo), seconds=30, what="the photo to be recognised")
+
+
+def test_a_merge_does_not_wait_until_an_album_is_through(
+    monkeypatch: pytest.MonkeyPatch, alice: User, real_worker: Callable[..., CeleryProcess]
+) -> None:
+    monkeypatch.setattr("persons.actions.merging.MOST_MOVED", 0)
+    album = [left_behind() for _ in range(40)]
+    anna, anne = factories.PersonFactory.create_batch(2, space=album[0].gallery.space)
+    face = factories.FaceFactory.create(photo__gallery=album[0].gallery, person=anna)
+    worker = real_worker(concurrency=1)
+    worker.kill()
+    for photo in album:
+        tasks.prepare_photo.delay(photo.pk)
+    merge_people(actor=Actor(alice, Source.PAGE), person=anna, into=anne)
+    worker.start()
+    wait_until(lambda: follows(face, anne), seconds=60, what="the face to follow")
+    waiting = Photo.objects.filter(state=PhotoState.NEW).count()
+    assert waiting > len(album) / 2
+
+
+def follows(face: Face, person: Person) -> bool:
+    face.refresh_from_db()
+    return face.person_id == person.pk
 
 
 def test_beat_and_a_worker_seal_the_audit_and_verify_it(

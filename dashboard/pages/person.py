@@ -17,7 +17,7 @@ from django_htmx.http import trigger_client_event
 
 from dashboard.middleware import PageRequest
 from dashboard.pages import enrolments, person_faces
-from dashboard.pages.cards import KEPT_SECONDS, MANY, cards_of
+from dashboard.pages.cards import KEPT_SECONDS, cards_of
 from dashboard.pages.person_changes import likenesses_of, page_of_changes
 from dashboard.pages.person_rights import rights_context
 from dashboard.pages.reasons import asking, demand
@@ -38,7 +38,7 @@ from persons.actions.people import (
     set_notes,
 )
 from persons.errors import Refused
-from persons.models import EnrolmentState, Face, Person, Run, SpaceJob, SyncState
+from persons.models import EnrolmentState, Face, Person, Photo, Run, SpaceJob, SyncState
 from persons.settling import roots_of
 
 VIEWS = ("faces", "photos", "enrolments", "changes")
@@ -193,7 +193,7 @@ def company(request: PageRequest, team: str, number: int, person_id: int) -> Htt
     demand(request, found.space.team, "person", found.pk)
     hidden = hidden_from(request.user, found.space.team)
     if "seen" in request.GET:
-        return fragment(request, "people/_seen.html", {"seen": _seen(found, hidden)})
+        return fragment(request, "people/_seen.html", {"seen": _seen_of_many(found, hidden)})
     theirs = Face.objects.filter(person=found).outside(hidden).order_by("-pk")
     newest = theirs.values("photo")[:COMPANY_PHOTOS]
     others = (
@@ -220,20 +220,25 @@ def company(request: PageRequest, team: str, number: int, person_id: int) -> Htt
     return fragment(request, "people/_company.html", context)
 
 
-def _seen(found: Person, hidden: Collection[int]) -> dict[str, Any]:
-    """`first` and `last`, by the photos' dates. Of many photos it may be two minutes old."""
+def _seen_of_many(found: Person, hidden: Collection[int]) -> dict[str, Any]:
+    """As `_seen`, up to two minutes old."""
     key = f"seen:{found.pk}:{','.join(map(str, sorted(hidden)))}"
     kept: dict[str, Any] | None = cache.get(key)
-    if kept is not None:
-        return kept
-    # Of a face that was not found again, too, a human has said that it is theirs.
-    theirs = Face.objects.filter(person=found).outside(hidden).order_by()
-    moments = theirs.aggregate(
-        first=Min("photo__shown_at"), last=Max("photo__shown_at"), n=Count("pk")
-    )
-    if moments["n"] > MANY:
-        cache.set(key, moments, KEPT_SECONDS)
-    return moments
+    if kept is None:
+        kept = _seen(found, hidden)
+        cache.set(key, kept, KEPT_SECONDS)
+    return kept
+
+
+def _seen(found: Person, hidden: Collection[int]) -> dict[str, Any]:
+    """`first` and `last`, by the photos' dates; None where there is no photo.
+
+    Of a face that was not found again, too, a human has said that it is theirs.
+    """
+    theirs = Face.objects.filter(person=found).order_by().values("photo")
+    # Trashed photos have no face among these. All of it stands in two indexes.
+    photos = Photo.everything.filter(pk__in=theirs).outside(hidden).order_by()
+    return photos.aggregate(first=Min("shown_at"), last=Max("shown_at"))
 
 
 # --- What is said of them ---

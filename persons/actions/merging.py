@@ -32,10 +32,11 @@ from persons.models.faces import FaceQuerySet
 from persons.pipeline.following import queue_following
 from persons.settling import photos_with_several, roots_of, settle_in_turn, subtree_of
 
-MOST_MOVED = 300
-MOST_SETTLED = 60
-"""Faces that are moved, and photos that are settled, while somebody waits for it. Where there are
-more, a worker goes through them: until it is done, some still stand under the old name."""
+MOST_MOVED = 20
+MOST_SETTLED = 10
+"""Faces that are moved, and photos that are settled, while somebody waits for it: a row of a big
+table takes up to a millisecond, and a review's key is to be answered at once. Where there are more,
+a worker goes through them: until it is done, some still stand under the old name."""
 
 
 @transaction.atomic
@@ -46,7 +47,7 @@ def merge_people(*, actor: Actor, person: Person, into: Person) -> Change:
     the one it was merged into is meant. Raises Refused with the reason.
     """
     space = lock_space(person.space_id)
-    person, into = _fresh(person), _fresh(into)
+    person, into = _fresh(person, into)
     refused = why_not_merged(person, into)
     if refused:
         raise Refused(refused)
@@ -125,7 +126,7 @@ def part(*, actor: Actor, change: Change) -> None:
     consent.moved(change.space_id)
     if change.person is None:
         raise Refused("That can't be undone any more: the merged person is gone.")
-    person = _fresh(change.person)
+    [person] = _fresh(change.person)
     if person.merged_into_id is None:
         raise Refused(f"{person.name} is not merged any more.")
     root = _root(person)
@@ -206,7 +207,7 @@ def split_person(*, actor: Actor, person: Person, faces: Sequence[Face], label: 
     label = clean_label(label)
     if not faces:
         raise Refused("Choose the faces that are somebody else's.")
-    root = _root(_fresh(person))
+    root = _root(*_fresh(person))
     space = space_of(faces)
     if space.pk != root.space_id:
         raise Refused(f"These faces are not in the space of {root.name}.")
@@ -234,18 +235,21 @@ def split_person(*, actor: Actor, person: Person, faces: Sequence[Face], label: 
     return change
 
 
-def _fresh(person: Person) -> Person:
-    """As it is now; whether it is merged can't change while the space is locked."""
+def _fresh(*people: Person) -> list[Person]:
+    """As they are now; whether they are merged can't change while the space is locked."""
     there = Person.objects.select_related("space__team").filter(erasing=False)
-    found = there.filter(pk=person.pk).first()
-    if found is None:
-        raise Refused(f"{person.name} was removed meanwhile.")
-    return found
+    found = there.in_bulk([person.pk for person in people])
+    for person in people:
+        if person.pk not in found:
+            raise Refused(f"{person.name} was removed meanwhile.")
+    return [found[person.pk] for person in people]
 
 
 def _root(person: Person) -> Person:
-    pk = roots_of([person.pk])[person.pk]
-    return person if pk == person.pk else Person.objects.select_related("space").get(pk=pk)
+    """Of somebody who was read under the space's lock, or where nothing depends on a stale one."""
+    if person.merged_into_id is None:
+        return person
+    return Person.objects.select_related("space").get(pk=roots_of([person.pk])[person.pk])
 
 
 def _photos_of_both(person: Person, into: Person) -> set[int]:

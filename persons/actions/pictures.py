@@ -20,9 +20,9 @@ def move_pictures(person: Person, into: Person, *, actor: Actor) -> set[int]:
     standing = list(person.enrolments.filter(state__in=STANDING).order_by("pk"))
     if not standing:
         return set()
-    theirs = into.enrolments.filter(state__in=STANDING)
-    faces = set(theirs.exclude(face=None).values_list("face", flat=True))
-    digests = set(theirs.filter(face=None).values_list("sha256", flat=True))
+    theirs = list(into.enrolments.filter(state__in=STANDING).values_list("face", "sha256"))
+    faces = {face_pk for face_pk, _ in theirs}
+    digests = {digest for face_pk, digest in theirs if face_pk is None}
     Enrolment.objects.bulk_create(
         Enrolment(
             person=into,

@@ -213,6 +213,8 @@ class Photo(models.Model):
                 condition=~models.Q(state="done"),
             ),
             models.Index(fields=["gallery", "-shown_at", "-id"], name="photo_grid_by_date"),
+            # When a person was first and last seen, of any number of photos.
+            models.Index(fields=["id"], include=["shown_at", "gallery"], name="photo_moment"),
             models.Index(
                 fields=["gallery", "-shown_at", "-id"],
                 name="photo_unknown",
