@@ -5,9 +5,9 @@
 
 Fills two PostgreSQL databases of its own beside that of DATABASE_URL (`filling.py`): one at
 `--scale`, one at a hundredth of it (a page may make as many queries in the one as in the other);
-drops them again, unless `--keep` leaves them for the next time. Requests go through the whole
-stack, middleware and templates included, in this process. `--only WORD` chooses lines of the table,
-`--slow 20` shows the statements that took 20 ms and more.
+drops them again, unless `--keep` leaves them for the next time. What is measured is a copy of them.
+Requests go through the whole stack, middleware and templates included, in this process. `--only
+WORD` chooses lines of the table, `--slow 20` shows the statements that took 20 ms and more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import psycopg
-from machine import cpu
+from machine import Yardstick, cpu
 
 if TYPE_CHECKING:
     from asking import Ask, Probe
@@ -104,32 +104,44 @@ def use(database: str) -> None:
 
 
 @contextmanager
-def filled(scale: float, *, keep: bool, seed: int) -> Iterator[None]:
-    """A database of that size: the one that was kept, or a new one."""
-    import filling
-    from django.core.management import call_command
+def filled(scale: float, *, keep: bool, seed: int) -> Iterator[str]:
+    """A database of that size, by name: a copy of the one that was kept, or of a new one.
 
-    database = f"{DATABASE}_{scale:g}".replace(".", "_")
+    What is done in it is gone with it, so that each measurement begins with the same rows.
+    """
+    original = f"{DATABASE}_{scale:g}".replace(".", "_")
+    copy = f"{original}_copy"
     made_of = digest(seed)
     kept = administer(
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database"
-        f" WHERE datname = '{database}'"
+        f" WHERE datname = '{original}'"
     )
     if kept != [(made_of,)]:
-        administer(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
-        administer(f"CREATE DATABASE {database}")
+        fill(original, scale, seed)
+        administer(f"COMMENT ON DATABASE {original} IS '{made_of}'")
+    administer(f"DROP DATABASE IF EXISTS {copy} WITH (FORCE)")
+    administer(f"CREATE DATABASE {copy} TEMPLATE {original}")
+    use(copy)
+    yield copy
+    use("postgres")
+    administer(f"DROP DATABASE {copy} WITH (FORCE)")
+    if not keep:
+        administer(f"DROP DATABASE {original} WITH (FORCE)")
+
+
+def fill(database: str, scale: float, seed: int) -> None:
+    import filling
+    from django.core.management import call_command
+
+    print(f"Filling {database}:")
+    administer(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+    administer(f"CREATE DATABASE {database}")
     use(database)
-    if kept != [(made_of,)]:
-        print(f"Filling {database}:")
-        call_command("migrate", verbosity=0)
-        filling.fill(filling.Size(scale, seed))
-        administer(f"COMMENT ON DATABASE {database} IS '{made_of}'")
+    call_command("migrate", verbosity=0)
+    filling.fill(filling.Size(scale, seed))
     if wrong := filling.settled_wrong():
         raise SystemExit(f"The rows are at odds with persons.settling: photos {wrong[:9]}")
-    yield
     use("postgres")
-    if not keep:
-        administer(f"DROP DATABASE {database} WITH (FORCE)")
 
 
 def digest(seed: int) -> str:
@@ -198,7 +210,7 @@ def _request(client: Any, ask: Ask, measured: Measured) -> None:
 asked_routes: set[str] = set()
 
 
-def run(scale: float, arguments: argparse.Namespace) -> dict[str, Measured]:
+def run(scale: float, arguments: argparse.Namespace, yardstick: Yardstick) -> dict[str, Measured]:
     import drafts
     from actions_asked import actions
     from asking import World
@@ -215,6 +227,7 @@ def run(scale: float, arguments: argparse.Namespace) -> dict[str, Measured]:
         for probe in [*pages(world), *parts(world), *rest(world), *actions(world)]:
             if arguments.only and arguments.only.lower() not in probe.name.lower():
                 continue
+            yardstick.lay()
             measured = measure(probe, world, client)
             if measured is None:
                 print(f"  (nothing to ask: {probe.name})")
@@ -256,14 +269,15 @@ def table(big: dict[str, Measured], small: dict[str, Measured]) -> str:
     return "\n".join(lines)
 
 
-def header(arguments: argparse.Namespace) -> str:
+def header(arguments: argparse.Namespace, yardstick: Yardstick) -> str:
     """On what was measured, and what the columns are."""
     ((server,),) = administer("SHOW server_version")
     return (
         f"`python bench/pages.py --keep --write --count {arguments.count}`\n\n"
         f"{cpu()}, {os.cpu_count()} cores shared with PostgreSQL · "
         f"Python {platform.python_version()} · Django {version('django')} · "
-        f"PostgreSQL {server.split()[0]} · load {os.getloadavg()[2]:.1f}\n\n"
+        f"PostgreSQL {server.split()[0]} · load {os.getloadavg()[2]:.1f} · {yardstick} "
+        "between the lines (`bench/machine.py`)\n\n"
         "200,000 photos, 1,000,000 faces, 20,000 people, 1,000,000 recognitions; one person has "
         "50,000 faces and one gallery 100,000 photos. Milliseconds are the server's, of one "
         "request after the other, each with other targets. A line passes below 150 ms at p95 (an "
@@ -286,14 +300,16 @@ def main() -> None:
     arguments = parser.parse_args()
     if "postgres" not in os.environ.get("DATABASE_URL", ""):
         raise SystemExit("DATABASE_URL is no address of PostgreSQL")
+    yardstick = Yardstick()
     with tempfile.TemporaryDirectory() as folder:
         prepare(folder)
-        small = {} if arguments.big_only else run(arguments.scale / SMALLER, arguments)
-        big = run(arguments.scale, arguments)
+        small = {} if arguments.big_only else run(arguments.scale / SMALLER, arguments, Yardstick())
+        big = run(arguments.scale, arguments, yardstick)
     text = table(big, small)
-    print(text)
+    print(f"{text}\n\n{yardstick}")
     if arguments.write:
-        page = f"# How quick the pages of a big installation are\n\n{header(arguments)}\n{text}\n"
+        title = "# How quick the pages of a big installation are"
+        page = f"{title}\n\n{header(arguments, yardstick)}\n{text}\n"
         Path(__file__).with_name("pages.md").write_text(page)
 
 

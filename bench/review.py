@@ -22,15 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from machine import cpu
-from pages import DATABASE, ROOT, beside, filled, prepare
+from machine import Yardstick, cpu, wait_for
+from pages import ROOT, beside, filled, prepare
 from playwright.sync_api import Page, sync_playwright
 
 if TYPE_CHECKING:
@@ -206,17 +205,6 @@ def server(folder: str, database: str) -> Iterator[str]:
         process.wait(30)
 
 
-def wait_for(address: str) -> None:
-    for _ in range(150):
-        try:
-            urllib.request.urlopen(f"{address}/healthz", timeout=2).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    raise SystemExit("gunicorn did not start.")
-
-
 # --- The hand ---
 
 
@@ -287,14 +275,15 @@ def last_wait(page: Page) -> float:
 # --- Telling ---
 
 
-def report(found: Stretch, asked: argparse.Namespace, load: float) -> str:
+def report(found: Stretch, asked: argparse.Namespace, load: float, yardstick: Yardstick) -> str:
     count, times = found.count, found.times
     without = found.seconds - found.thinking
     pace, most = (round(count * TEN_MINUTES / one) for one in (found.seconds, without))
     about = (
         f"`python bench/review.py --keep --faces {asked.faces} --think {asked.think:g}`, measured "
         f"{time.strftime('%Y-%m-%d')} on {cpu()}, {os.cpu_count()} cores shared by PostgreSQL, "
-        f"gunicorn and the browser; Python {platform.python_version()}; load {load:.1f} before. "
+        f"gunicorn and the browser; Python {platform.python_version()}; load {load:.1f} before, "
+        f"{yardstick} before and after (`bench/machine.py`). "
         f"{round(1_000_000 * asked.scale):,} faces; Chromium, 1440 x 900."
     )
     result = (
@@ -341,18 +330,22 @@ def main() -> None:
     if "postgres" not in os.environ.get("DATABASE_URL", ""):
         raise SystemExit("DATABASE_URL is no address of PostgreSQL")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    load = os.getloadavg()[0]
+    load, yardstick = os.getloadavg()[0], Yardstick()
     with tempfile.TemporaryDirectory() as folder:
         prepare(folder)
-        with filled(asked.scale, keep=asked.keep, seed=asked.seed):
-            found = run(folder, asked)
-    text = report(found, asked, load)
+        with filled(asked.scale, keep=asked.keep, seed=asked.seed) as database:
+            for _ in range(5):
+                yardstick.lay()
+            found = run(folder, database, asked)
+            for _ in range(5):
+                yardstick.lay()
+    text = report(found, asked, load, yardstick)
     print(text)
     if asked.write:
         (ROOT / "bench" / "review.md").write_text(text)
 
 
-def run(folder: str, asked: argparse.Namespace) -> Stretch:
+def run(folder: str, database: str, asked: argparse.Namespace) -> Stretch:
     from django.test import Client
 
     counts = {"weak": asked.faces // 3, "unknown": asked.faces - asked.faces // 3}
@@ -360,7 +353,6 @@ def run(folder: str, asked: argparse.Namespace) -> Stretch:
         hang_pictures(first_faces(kind, round(count * READY_PICTURES) + 8))
     client = Client(SERVER_NAME="localhost")
     client.force_login(reviewer())
-    database = f"{DATABASE}_{asked.scale:g}".replace(".", "_")
     # Playwright has a loop of its own in this thread; the queries here are none of its business.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with server(folder, database) as address, sync_playwright() as playwright:

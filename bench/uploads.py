@@ -20,12 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from machine import wait_for
 from PIL import Image
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
@@ -89,22 +89,11 @@ def rollcall(data: Path) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     up = subprocess.Popen([*MANAGE, "up"], env=env, stdout=subprocess.DEVNULL)
     try:
-        _wait_for(address)
+        wait_for(address)
         yield address
     finally:
         up.send_signal(signal.SIGINT)
         up.wait(60)
-
-
-def _wait_for(address: str) -> None:
-    for _ in range(150):
-        try:
-            urllib.request.urlopen(f"{address}/healthz", timeout=2).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    raise SystemExit("Rollcall did not start.")
 
 
 def sign_in(page: Page, address: str) -> None:

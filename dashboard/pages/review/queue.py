@@ -241,7 +241,7 @@ def _decide_pair(desk: Desk, actor: Actor, do: str, asked: QueryDict) -> Outcome
         change = merge_people(actor=actor, person=goes, into=stays)
     except Refused as error:
         return Outcome(error=str(error), first=pair_card_of(desk.queue, pair))
-    return Outcome(done=f"c{change.pk}")
+    return Outcome(done=f"c{change.pk}", shown=done_of(change, None))
 
 
 def _undo(desk: Desk, actor: Actor, token: str) -> Outcome:
