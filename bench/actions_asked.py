@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from PIL import Image
 
 from persons.actions.changes import undo
+from persons.actions.merging import MOST_MOVED
 from persons.audit import Actor
 from persons.models import (
     Change,
@@ -24,8 +25,10 @@ from persons.models import (
     Photo,
     Review,
     Source,
+    SpaceJob,
     User,
 )
+from persons.pipeline import work
 
 AT_ONCE = 40
 """Faces or photos that are decided on together."""
@@ -108,13 +111,32 @@ def _reviewing(world: World) -> Iterator[Probe]:
             for one in world.some(pairs)
         ],
     )
-    yield deed(
-        "Review: the same person",
-        lambda: [
-            Ask(world.url("review"), {"do": "same", "pair": one.pk, "order": "new"}, "review")
-            for one in world.some(pairs.filter(one__merged_into=None, other__merged_into=None))
-        ],
-    )
+    parted = pairs.filter(one__merged_into=None, other__merged_into=None)
+
+    def same(name: str, some: QuerySet[Likeness]) -> Probe:
+        return deed(
+            f"Review: the same person, {name}",
+            lambda: [
+                Ask(world.url("review"), {"do": "same", "pair": one.pk, "order": "new"}, "review")
+                for one in world.some(some)
+            ],
+        )
+
+    yield same("few faces", parted.filter(one__face_count__lte=MOST_MOVED))
+    yield same("many faces", parted.filter(one__face_count__gt=MOST_MOVED))
+    merges = mine.filter(kind="merge").order_by("-pk")
+
+    def same_undone(name: str, some: QuerySet[Change]) -> Probe:
+        def asks() -> Iterator[Ask]:
+            _follow()
+            for one in some[: world.count]:
+                data = {"do": "undo", "done": f"c{one.pk}", "order": "new"}
+                yield Ask(world.url("review"), data, "review")
+
+        return deed(f"Review: undo that they are the same, {name}", asks)
+
+    yield same_undone("few faces", merges.filter(face_count__lte=MOST_MOVED))
+    yield same_undone("many faces", merges.filter(face_count__gt=MOST_MOVED))
     yield deed(
         "Review: 40 suggestions of a person at once",
         lambda: [
@@ -124,6 +146,13 @@ def _reviewing(world: World) -> Iterator[Probe]:
         ],
         limit=PAGE_MS,
     )
+
+
+def _follow() -> None:
+    """What a worker does after merges."""
+    for job in SpaceJob.objects.filter(kind=SpaceJob.Kind.FOLLOW).under_way():
+        while work(job.pk).jobs:
+            pass
 
 
 def _star(world: World) -> Person:
@@ -209,17 +238,22 @@ def _people(world: World) -> Iterator[Probe]:
     yield deed("Write notes", of_person("person_notes", notes="Met in {}"))
     yield deed("Hide a person", of_person("person_hide", hidden="1"))
     few = people.filter(face_count__lt=200)
-    yield deed(
-        "Merge two people",
-        lambda: [
-            Ask(
-                world.url("person_merge", 0, one.person_id),
-                {"with": other.person_id, "keep": one.person_id},
-            )
-            for one, other in _pairs(world.some(few))
-        ],
-        limit=PAGE_MS,
-    )
+
+    def merging(name: str, some: QuerySet[Person]) -> Probe:
+        return deed(
+            f"Merge two people, {name}",
+            lambda: [
+                Ask(
+                    world.url("person_merge", 0, one.person_id),
+                    {"with": other.person_id, "keep": one.person_id},
+                )
+                for one, other in _pairs(world.some(some))
+            ],
+            limit=PAGE_MS,
+        )
+
+    yield merging("few faces", people.filter(face_count__lte=MOST_MOVED))
+    yield merging("many faces", people.filter(face_count__gt=MOST_MOVED, face_count__lt=200))
     yield deed("Merge 50,000 faces", lambda: _merging_the_star(world), limit=PAGE_MS)
     yield deed(
         "Split a person",
@@ -235,15 +269,17 @@ def _people(world: World) -> Iterator[Probe]:
     )
     mine = Change.objects.filter(actor__username=world.who, undone_at=None, space=world.space)
 
-    def taken_back(kind: str) -> Probe:
-        own = mine.filter(kind=kind).order_by("-pk")
-        return deed(
-            f"Undo a {kind}",
-            lambda: [Ask(world.url("change_undo", one.pk), {}) for one in own[: world.count]],
-            limit=PAGE_MS,
-        )
+    def taken_back(name: str, **which: object) -> Probe:
+        def asks() -> Iterator[Ask]:
+            _follow()
+            own = mine.filter(**which).order_by("-pk")[: world.count]
+            yield from [Ask(world.url("change_undo", one.pk), {}) for one in own]
 
-    yield from map(taken_back, ("merge", "split"))
+        return deed(f"Undo a {name}", asks, limit=PAGE_MS)
+
+    yield taken_back("merge of few faces", kind="merge", face_count__lte=MOST_MOVED)
+    yield taken_back("merge of many faces", kind="merge", face_count__gt=MOST_MOVED)
+    yield taken_back("split", kind="split")
     enrolments = Enrolment.objects.filter(person__space=world.space, state=EnrolmentState.DONE)
     yield deed(
         "Take an enrolment back",

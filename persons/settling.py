@@ -14,10 +14,26 @@ from django.db.models import Count, Q
 
 from persons.locking import locked
 from persons.models import Decision, Face, Person, Photo, Rejection, Review, Space
-from persons.tables import Table, save
+from persons.models.faces import FaceQuerySet
+from persons.tables import Table, places, rows, save
 
 SETTLED = ["person_id", "review", "review_rank", "space_id", "gallery_id"]
-FACES, PHOTOS = Table(Face), Table(Photo)
+FACES, PHOTOS, PEOPLE = Table(Face), Table(Photo), Table(Person)
+
+# However often somebody was merged, and those before them: one question.
+ROOTS = (
+    "WITH RECURSIVE above(pk, root, into_pk) AS ("
+    f"SELECT id, id, merged_into_id FROM {PEOPLE.name} "
+    "WHERE id IN ({}) AND merged_into_id IS NOT NULL UNION ALL "
+    "SELECT above.pk, p.id, p.merged_into_id "
+    f"FROM above JOIN {PEOPLE.name} p ON p.id = above.into_pk) "
+    "SELECT pk, root FROM above WHERE into_pk IS NULL"
+)
+SUBTREE = (
+    "WITH RECURSIVE below(pk) AS (SELECT CAST(%s AS bigint) UNION ALL "
+    f"SELECT p.id FROM below JOIN {PEOPLE.name} p ON p.merged_into_id = below.pk) "
+    "SELECT pk FROM below"
+)
 
 WORDS = ("found_person", "grouped_person", "decision", "decided_person")
 LOOKED_AT = ("photo", "missing", "trashed", "similarity", *WORDS)
@@ -102,15 +118,12 @@ def settle_in_turn(photo_pks: Collection[int]) -> None:
             settle_photos(in_order[start : start + AT_ONCE])
 
 
-def photos_with_several(person_pk: int) -> set[int]:
-    """Photos on which somebody has more than one face."""
-    counted = (
-        Face.everything.filter(person=person_pk, missing=False)
-        .order_by()
-        .values("photo")
-        .annotate(n=Count("pk"))
-        .filter(n__gt=1)
-    )
+def photos_with_several(person_pk: int, *, among: FaceQuerySet | None = None) -> set[int]:
+    """Photos on which somebody has more than one face; `among` those of certain faces alone."""
+    theirs = Face.everything.filter(person=person_pk, missing=False)
+    if among is not None:
+        theirs = theirs.filter(photo__in=among.order_by().values("photo"))
+    counted = theirs.order_by().values("photo").annotate(n=Count("pk")).filter(n__gt=1)
     return set(counted.values_list("photo", flat=True))
 
 
@@ -122,23 +135,14 @@ def is_unknown(face: Face) -> bool:
 def roots_of(person_pks: Iterable[int]) -> dict[int, int]:
     """For whom each of these people stands: themselves, or whom they were merged into, by pk."""
     roots = {pk: pk for pk in person_pks}
-    while True:
-        merged = Person.objects.filter(pk__in=set(roots.values()), merged_into__isnull=False)
-        into = {person.pk: person.merged_into_id for person in merged.only("pk", "merged_into")}
-        if not into:
-            return roots
-        roots = {pk: into.get(root) or root for pk, root in roots.items()}
+    if roots:
+        roots |= dict(rows((ROOTS.format(places(roots)), list(roots))))
+    return roots
 
 
 def subtree_of(person_pk: int) -> set[int]:
     """Somebody and all who were merged into them, directly or not, by pk."""
-    found: set[int] = set()
-    newest = {person_pk}
-    while newest:
-        found |= newest
-        merged = Person.objects.filter(merged_into__in=newest).values_list("pk", flat=True)
-        newest = set(merged) - found
-    return found
+    return {pk for (pk,) in rows((SUBTREE, [person_pk]))}
 
 
 def _settle(

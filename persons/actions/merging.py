@@ -52,14 +52,15 @@ def merge_people(*, actor: Actor, person: Person, into: Person) -> Change:
     if refused:
         raise Refused(refused)
     into = _root(into)
-    theirs = Face.everything.filter(person=person)
-    count, photos = theirs.count(), set[int]()
+    theirs = subtree_of(person.pk)
+    faces = Face.everything.filter(person=person)
+    count, photos = faces.count(), set[int]()
     if count <= MOST_MOVED:
-        photos = _photos_of_both(person, into) | _photos_rejected(person, into)
+        photos = _photos_of_both(person, into) | _photos_rejected(theirs | subtree_of(into.pk))
     is_long = count > MOST_MOVED or len(photos) > MOST_SETTLED
     if not is_long:
         photos = _lock_photos(photos)
-        count = _move(theirs, into)
+        count = _move(faces, into)
     people = lock_people([person.pk, into.pk])
     person, into = people[person.pk], people[into.pk]
     person.merged_into = into
@@ -69,7 +70,7 @@ def merge_people(*, actor: Actor, person: Person, into: Person) -> Change:
         give_label(actor=actor, person=into, label=label)
     Person.objects.filter(pk=into.pk).update(face_count=F("face_count") + count)
     if is_long:
-        _follow(actor, space, subtree_of(person.pk), into)
+        _follow(actor, space, theirs, into)
     else:
         settle_in_turn(photos)
         tasks.ring(tasks.settle_person, into.pk)
@@ -134,7 +135,8 @@ def part(*, actor: Actor, change: Change) -> None:
     moved = said_for(root.pk, theirs)
     count, photos = moved.count(), set[int]()
     if count <= MOST_MOVED:
-        photos = _photos_rejected(person, root) | photos_with_several(root.pk)
+        photos = photos_with_several(root.pk, among=moved)
+        photos |= _photos_rejected(theirs | subtree_of(root.pk))
     is_long = count > MOST_MOVED or len(photos) > MOST_SETTLED
     if not is_long:
         photos = _lock_photos(photos)
@@ -259,9 +261,8 @@ def _photos_of_both(person: Person, into: Person) -> set[int]:
     return set(both.values_list("photo", flat=True))
 
 
-def _photos_rejected(person: Person, other: Person) -> set[int]:
-    """Where somebody said of a face that it is not one of the two, or of those merged into them."""
-    people = subtree_of(person.pk) | subtree_of(other.pk)
+def _photos_rejected(people: Collection[int]) -> set[int]:
+    """Where somebody said of a face that it is not one of these people."""
     rejections = Rejection.objects.filter(person__in=people)
     return set(rejections.values_list("face__photo", flat=True))
 

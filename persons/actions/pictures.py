@@ -20,9 +20,9 @@ def move_pictures(person: Person, into: Person, *, actor: Actor) -> set[int]:
     standing = list(person.enrolments.filter(state__in=STANDING).order_by("pk"))
     if not standing:
         return set()
-    theirs = list(into.enrolments.filter(state__in=STANDING).values_list("face", "sha256"))
-    faces = {face_pk for face_pk, _ in theirs}
-    digests = {digest for face_pk, digest in theirs if face_pk is None}
+    theirs = list(into.enrolments.filter(state__in=STANDING).only("face_id", "sha256"))
+    faces = {row.face_id for row in theirs}
+    digests = {row.sha256 for row in theirs if row.face_id is None}
     Enrolment.objects.bulk_create(
         Enrolment(
             person=into,
