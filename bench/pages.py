@@ -41,6 +41,11 @@ DATABASE = "rollcall_bench_pages"
 SMALLER = 100
 SMALL_COUNT = 30
 WARM = 3
+TRIES = 3
+BY_CHANCE = 2
+"""How often more a statement may be asked because of what single targets need."""
+QUIET = 1.5
+"""How much longer the yardstick may be than it once was, for a line to count at once."""
 FILLING = ("drafts.py", "rows.py", "filling.py")
 PEOPLE_REQUESTS = 30
 
@@ -90,7 +95,7 @@ def grown(big: Counter[str], small: Counter[str]) -> str:
     What only happens to be asked of some targets, as what a person without a name needs, makes
     their sums differ, and is none.
     """
-    more = [sql for sql, times in big.items() if times > max(1, small[sql])]
+    more = [sql for sql, times in big.items() if times > max(1, small[sql]) + BY_CHANCE]
     return "; ".join(f"{small[sql]} / {big[sql]} {sql[:60]}" for sql in more)
 
 
@@ -176,6 +181,25 @@ def digest(seed: int) -> str:
 # --- Measuring ---
 
 
+def measured_in_peace(
+    asked: Probe, world: Any, client: Any, yardstick: Yardstick
+) -> Measured | None:
+    """Measured once more, with other targets, where others wanted the machine just then, as the
+    yardstick before and after it says; of three times the quietest one."""
+    found = []
+    for _ in range(TRIES):
+        before = yardstick.lay()
+        measured = measure(asked, world, client)
+        if measured is None:
+            break
+        pace = max(before, yardstick.lay())
+        found.append((pace, measured))
+        if pace <= QUIET * yardstick.best:
+            break
+        time.sleep(1)
+    return min(found, key=lambda one: one[0])[1] if found else None
+
+
 def measure(asked: Probe, world: Any, client: Any) -> Measured | None:
     """None where there is nothing to ask for."""
     from django.core.cache import cache
@@ -250,8 +274,7 @@ def run(scale: float, arguments: argparse.Namespace, yardstick: Yardstick) -> di
         for probe in [*pages(world), *parts(world), *rest(world), *actions(world)]:
             if arguments.only and arguments.only.lower() not in probe.name.lower():
                 continue
-            yardstick.lay()
-            measured = measure(probe, world, client)
+            measured = measured_in_peace(probe, world, client, yardstick)
             if measured is None:
                 print(f"  (nothing to ask: {probe.name})")
                 continue
@@ -305,7 +328,9 @@ def header(arguments: argparse.Namespace, yardstick: Yardstick) -> str:
         "50,000 faces and one gallery 100,000 photos. Milliseconds are the server's, of one "
         "request after the other, each with other targets. A line passes below 150 ms at p95 (an "
         "action of the review or on a photo: 100 ms) with no statement repeated more often by one "
-        "request than at a hundredth of the size; the sums differ by what single targets need.\n"
+        f"request than at a hundredth of the size; up to {BY_CHANCE} times more is what single "
+        "targets need. Others use this machine too: a line during which the yardstick was half as "
+        "long again as at its best is measured up to three times, and the quietest one counts.\n"
     )
 
 

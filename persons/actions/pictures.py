@@ -20,7 +20,7 @@ def move_pictures(person: Person, into: Person, *, actor: Actor) -> set[int]:
     standing = list(person.enrolments.filter(state__in=STANDING).order_by("pk"))
     if not standing:
         return set()
-    theirs = list(into.enrolments.filter(state__in=STANDING).only("face_id", "sha256"))
+    theirs = list(into.enrolments.filter(state__in=STANDING).only("person", "face", "sha256"))
     faces = {row.face_id for row in theirs}
     digests = {row.sha256 for row in theirs if row.face_id is None}
     Enrolment.objects.bulk_create(
