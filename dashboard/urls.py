@@ -89,6 +89,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", account.home, name="home"),
     path("login/", account.SignIn.as_view(), name="login"),
     path("logout/", account.SignOut.as_view(), name="logout"),
+    path("account/", account.own_account, name="account"),
     path("join/<str:token>/", team.join, name="join"),
     path("t/<slug:team>/", include(team_patterns)),
     *public.urlpatterns,

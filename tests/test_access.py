@@ -131,6 +131,7 @@ PAGES: dict[str, Entry] = {
             **dict.fromkeys(("patch", "delete"), PUBLIC | {"anonymous": 405}),
         }
     ),
+    "account/": both(SIGNED_IN, SIGNED_IN),
     "logout/": writes(PUBLIC),
     "join/<str:token>/": both(PUBLIC, PUBLIC),
     "s/<str:shared>/": both(PUBLIC, PUBLIC),

@@ -309,3 +309,92 @@ def test_an_original_that_is_fetched_is_audited_and_a_rendition_is_not(
         client.get(url)
     (entry,) = told("photo.download")
     assert (entry.actor, entry.target_id) == (alice, str(photo.pk))
+
+
+# --- One's own account ---
+
+ACCOUNT = "/account/"
+NEW = "five plain words in a row"
+
+
+def change(client: Client, old: str = PASSWORD, new: str = NEW, again: str | None = None) -> Any:
+    again = new if again is None else again
+    return client.post(ACCOUNT, {"old_password": old, "new_password1": new, "new_password2": again})
+
+
+def test_a_new_password_is_the_one_that_counts(
+    alice: User, sign_in: SignIn, client: Client
+) -> None:
+    mine = sign_in(alice)
+    assert "Change your password" in mine.get(ACCOUNT).text
+    response = change(mine)
+    assert response["Location"] == ACCOUNT
+    assert "Your password is changed" in mine.get(ACCOUNT).text
+    assert enter(client, "alice").status_code == 422
+    assert enter(client, "alice", NEW).status_code == 302
+
+
+def test_a_new_password_signs_out_everywhere_else(alice: User, sign_in: SignIn) -> None:
+    here, elsewhere = sign_in(alice), sign_in(alice)
+    change(here)
+    assert here.get(ACCOUNT).status_code == 200
+    assert elsewhere.get(ACCOUNT)["Location"] == f"{LOGIN}?next={ACCOUNT}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"old": "wrong"}, "That is not your password now."),
+        ({"again": "something else, quite long"}, "match"),
+        ({"new": "short"}, "too short"),
+        ({"new": "password123"}, "too common"),
+        ({"new": "", "again": ""}, "required"),
+    ],
+)
+def test_a_password_that_is_refused_says_why_and_changes_nothing(
+    alice: User, sign_in: SignIn, asked: dict[str, str], said: str
+) -> None:
+    response = change(sign_in(alice), **asked)
+    assert response.status_code == 422
+    assert said in response.text
+    alice.refresh_from_db()
+    assert alice.check_password(PASSWORD)
+    assert not told("account.password")
+
+
+def test_guessing_the_password_now_is_paused(alice: User, sign_in: SignIn) -> None:
+    client = sign_in(alice)
+    for _ in range(account.TRIES):
+        assert change(client, "wrong").status_code == 422
+    response = change(client)
+    assert response.status_code == 429
+    assert "Too many tries" in response.text
+    alice.refresh_from_db()
+    assert alice.check_password(PASSWORD)
+
+
+def test_a_changed_password_is_audited_without_it(team: Team, alice: User, sign_in: SignIn) -> None:
+    change(sign_in(alice))
+    (entry,) = told("account.password")
+    assert (entry.source, entry.actor_id, entry.team) == ("page", alice.pk, team)
+    assert NEW not in str(entry.__dict__)
+
+
+def test_the_account_lists_ones_teams_and_asks_the_same_for_many(
+    team: Team, alice: User, sign_in: SignIn
+) -> None:
+    client = sign_in(alice)
+    with CaptureQueriesContext(connection) as one:
+        text = client.get(ACCOUNT).text
+    assert team.name in text
+    assert "Owner" in text
+    for _ in range(5):
+        Membership.objects.create(team=TeamFactory.create(), user=alice, role=Role.VIEWER)
+    with CaptureQueriesContext(connection) as many:
+        client.get(ACCOUNT)
+    assert len(many) == len(one)
+
+
+def test_the_account_is_for_who_is_signed_in(client: Client, db: None) -> None:
+    assert client.get(ACCOUNT)["Location"] == f"{LOGIN}?next={ACCOUNT}"
+    assert change(client)["Location"] == f"{LOGIN}?next={ACCOUNT}"

@@ -1,23 +1,26 @@
-"""Signing in and out, and where one lands."""
+"""Signing in and out, where one lands, and one's own account."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from typing import Any
 
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib import messages
+from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.contrib.auth.views import LoginView, LogoutView
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_GET
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_GET, require_http_methods
 
 from dashboard.middleware import PageRequest, client_address
 from dashboard.pages.shared import actor_of, signed_in
 from persons.access import teams_for
-from persons.actions.accounts import failed_to_sign_in, signed_out
+from persons.actions.accounts import change_password, failed_to_sign_in, signed_out
 from persons.actions.accounts import signed_in as signed_in_as
-from persons.models import User
+from persons.models import Membership, User
 
 TRIES = 10
 TRIES_SECONDS = 300
@@ -39,7 +42,7 @@ class SignIn(LoginView):
     redirect_authenticated_user = True
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if cache.get(self._key(), 0) >= TRIES:
+        if is_paused(self._key()):
             form = AuthenticationForm(request, initial={"username": request.POST.get("username")})
             return self.render_to_response(
                 self.get_context_data(form=form, paused=True), status=429
@@ -47,10 +50,7 @@ class SignIn(LoginView):
         return super().post(request, *args, **kwargs)
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
-        key = self._key()
-        cache.add(key, 0, TRIES_SECONDS)
-        with suppress(ValueError):  # It ran out this very moment.
-            cache.incr(key)
+        count_try(self._key())
         name = self.request.POST.get("username", "")[:MOST_NAME]
         failed_to_sign_in(actor=actor_of(self.request, text="Somebody"), name=name)
         return self.render_to_response(self.get_context_data(form=form), status=422)
@@ -79,3 +79,46 @@ class SignOut(LogoutView):
         response = super().post(request, *args, **kwargs)
         response["Clear-Site-Data"] = '"cache"'
         return response
+
+
+def is_paused(key: str) -> bool:
+    """Whether passwords were guessed too often, by this name and address."""
+    return int(cache.get(key, 0)) >= TRIES
+
+
+def count_try(key: str) -> None:
+    cache.add(key, 0, TRIES_SECONDS)
+    with suppress(ValueError):  # It ran out this very moment.
+        cache.incr(key)
+
+
+# --- One's own account ---
+
+
+@sensitive_post_parameters()
+@signed_in
+@require_http_methods(["GET", "HEAD", "POST"])
+def own_account(request: PageRequest) -> HttpResponse:
+    """One's teams, and a new password, which signs out everywhere else."""
+    user = request.user
+    asked = request.method == "POST"
+    form = PasswordChangeForm(user, request.POST if asked else None)
+    key = f"password:{user.pk}"
+    paused = asked and is_paused(key)
+    if asked and not paused:
+        if form.is_valid():
+            cache.delete(key)
+            changed = change_password(
+                actor=actor_of(request), user=user, password=form.cleaned_data["new_password1"]
+            )
+            update_session_auth_hash(request, changed)
+            messages.success(
+                request, "Your password is changed. You are signed out everywhere but here."
+            )
+            return redirect("account")
+        if "old_password" in form.errors:
+            count_try(key)
+    memberships = Membership.objects.filter(user=user).select_related("team").order_by("team__name")
+    context = {"form": form, "paused": paused, "memberships": memberships}
+    status = 429 if paused else 422 if asked else 200
+    return render(request, "registration/account.html", context, status=status)

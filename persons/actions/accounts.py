@@ -27,6 +27,16 @@ def signed_out(*, actor: Actor, user: User) -> None:
 
 
 @transaction.atomic
+def change_password(*, actor: Actor, user: User, password: str) -> User:
+    """The caller has checked that it is a good one. All other sessions of theirs end."""
+    found = User.objects.select_for_update().get(pk=user.pk)
+    found.set_password(password)
+    found.save(update_fields=["password"])
+    changed_password(actor=actor, user=found)
+    return found
+
+
+@transaction.atomic
 def changed_password(*, actor: Actor, user: User) -> None:
     _record(actor, "account.password", user)
 
