@@ -185,6 +185,8 @@ LANGUAGE_CODE = "en-gb"
 USE_TZ = True
 TIME_ZONE = env_str("ROLLCALL_TIME_ZONE", "UTC")
 USE_I18N = False
+# An index with more columns than its key (W040) has its key alone on SQLite, which is enough there.
+SILENCED_SYSTEM_CHECKS = ["models.W040"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 STATIC_URL = "/static/"

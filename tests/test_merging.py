@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from persons import pipeline
@@ -376,6 +378,19 @@ class TestPicturesAtVision:
         copies = bea.enrolments.exclude(origin=None)
         assert {row.origin_id: row.image for row in copies} == was
         assert set(copies.values_list("state", flat=True)) == {"done"}
+
+    def test_many_cost_no_more_queries_than_one(self, bob: User, person: Make) -> None:
+        asked = []
+        for many in (1, 9):
+            ada, bea = person(faces=many), person(faces=many)
+            for one in (ada, bea):
+                for face in one.faces.all():
+                    Enrolment.objects.create(person=one, face=face, state=EnrolmentState.DONE)
+            with CaptureQueriesContext(connection) as queries:
+                merge_people(actor=by(bob), person=ada, into=bea)
+            assert bea.enrolments.count() == 2 * many
+            asked.append(len(queries))
+        assert asked[0] == asked[1]
 
     def test_no_photo_is_asked_again_for_it(
         self, bob: User, pair: list[Person], gallery: Gallery, vision: FakeVision
