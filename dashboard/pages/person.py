@@ -117,7 +117,8 @@ def _frame(request: PageRequest, found: Person, hidden: Collection[int]) -> dict
         "following": following,
         "is_live": found.sync_state != SyncState.IDLE or bool(runs) or following is not None,
         "self_url": request.get_full_path() if request.method == "GET" else url_of(found),
-        "can_remove": counts["rows"] == counts["removed"]
+        "can_remove": following is None
+        and counts["rows"] == counts["removed"]
         and not found.faces.exists()
         and not found.merged.exists(),
     }
@@ -125,9 +126,9 @@ def _frame(request: PageRequest, found: Person, hidden: Collection[int]) -> dict
 
 def _following(found: Person) -> SpaceJob | None:
     """Work on faces that are on their way to this person, or from them: what was begun first."""
-    jobs = SpaceJob.objects.filter(space=found.space_id, kind=SpaceJob.Kind.FOLLOW).under_way()
+    jobs = SpaceJob.objects.filter(space=found.space_id).following().order_by("pk")
     theirs = (job for job in jobs if found.pk in (job.report["root"], *job.report["people"]))
-    return min(theirs, key=lambda job: job.pk, default=None)
+    return next(theirs, None)
 
 
 def _chunk(

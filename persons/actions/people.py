@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from persons import audit, holds
@@ -12,7 +13,7 @@ from persons.actions.teaching import lock_person, queue_sync, withdraw
 from persons.audit import Actor
 from persons.errors import Refused
 from persons.likeness import in_order
-from persons.models import Enrolment, EnrolmentState, Face, Likeness, Person
+from persons.models import Enrolment, EnrolmentState, Face, Likeness, Person, SpaceJob
 from persons.settling import roots_of
 
 __all__ = [
@@ -179,8 +180,11 @@ def remove_empty_person(*, actor: Actor, person: Person) -> None:
     person = Person.objects.select_for_update(of=("self",)).get(pk=person.pk)
     _demand_unmerged(person)
     enrolled = person.enrolments.exclude(state=EnrolmentState.REMOVED).exists()
-    if enrolled or Face.everything.filter(person=person).exists():
+    theirs = Q(person=person) | Q(decided_person=person)
+    if enrolled or Face.everything.filter(theirs).exists():
         raise Refused(f"{person.name} has faces. Correct those first.")
+    if person.pk in SpaceJob.objects.filter(space=person.space_id).people_on_the_way():
+        raise Refused(f"Faces are on their way to {person.name}. Try again when they are there.")
     merged = person.merged.first()
     if merged is not None:
         raise Refused(f"{merged.name} was merged into {person.name}. Undo that first.")

@@ -85,6 +85,15 @@ class SpaceJobQuerySet(models.QuerySet["SpaceJob"]):
             | models.Q(state=JobState.CANCELLED, finished_at=None)
         )
 
+    def following(self) -> Self:
+        """Those that take faces along with people who were merged or parted."""
+        return self.filter(kind=SpaceJob.Kind.FOLLOW).under_way()
+
+    def people_on_the_way(self) -> set[int]:
+        """Whose faces, by the people's pks, may still stand under another name than their own."""
+        reports = self.following().values_list("report", flat=True)
+        return {pk for report in reports for pk in report["people"]}
+
     def snapshots(self) -> Self:
         """Whole ones whose file is there."""
         kinds = [SpaceJob.Kind.SNAPSHOT, SpaceJob.Kind.UPLOAD]
