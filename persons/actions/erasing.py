@@ -116,6 +116,16 @@ def _demand_free(
         holds.demand_free(photos=Photo.everything.filter(pk__in=photos))
 
 
+def _demand_arrived(person: Person, pks: Sequence[int]) -> None:
+    """Raises Refused while faces follow them: which photos they are on can't be said before."""
+    for job in SpaceJob.objects.filter(space=person.space_id).following():
+        if {job.report["root"], *job.report["people"]} & set(pks):
+            raise Refused(
+                f"Faces are still on their way to {person.name}, or from them, after a merge or "
+                "its undoing. Try again in a moment."
+            )
+
+
 def _galleries_of(photos: Collection[int]) -> set[int]:
     rows = Photo.everything.filter(pk__in=photos).order_by()
     return set(rows.values_list("gallery", flat=True).distinct())
@@ -149,6 +159,7 @@ def erase_person(
     people = family_of([found])
     reason = _clean_reason(reason, labels_of(space, people))
     pks = [one.pk for one in people]
+    _demand_arrived(found, pks)
     alone = photos == Erasure.Photos.ALONE
     _demand_free(found, photos_of(pks), choice=Erasure.Photos.KEEP)
     _demand_free(found, photos_alone(pks) if alone else photos_of(pks), choice=photos)

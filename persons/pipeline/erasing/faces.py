@@ -91,6 +91,8 @@ def forget_faces(held: Held) -> timedelta | None:
 def _forget_on(held: Held, photo_pks: Sequence[int]) -> None:
     locked(Space.objects.filter(pk=held.space.pk)).get()
     photos = list(locked(Photo.everything.filter(pk__in=photo_pks).select_related("gallery")))
+    # A face that follows somebody who was merged or parted may still stand under another's name.
+    settle_photos(photo_pks)
     pks = held.pks()
     faces = list(locked(theirs(held).filter(photo__in=photos)))
     rejected = set(
