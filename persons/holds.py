@@ -18,9 +18,18 @@ from django.db.models.functions import Cast
 
 from persons.errors import Refused
 from persons.locking import locked
-from persons.models import Face, Gallery, LegalHold, Person, Recognition, Space, Team
+from persons.models import (
+    Face,
+    Gallery,
+    LegalHold,
+    Person,
+    Recognition,
+    Space,
+    SpaceJob,
+    Team,
+)
 from persons.models.galleries import PhotoQuerySet
-from persons.settling import roots_of
+from persons.settling import raw_words, roots_of
 
 
 def lock(team_pk: int) -> None:
@@ -101,7 +110,11 @@ def held_condition(prefix: str = "") -> Q | None:
         found |= Q(**{f"{prefix}gallery__in": galleries})
     if people:
         photo = OuterRef(f"{prefix}pk" if not prefix else prefix.removesuffix("__"))
-        found |= Q(Exists(Face.everything.filter(photo=photo, person__in=people)))
+        theirs = Q(person__in=people)
+        if coming := people & SpaceJob.objects.people_on_the_way():
+            theirs |= Q(decided_person__in=coming) | Q(found_person__in=coming)
+            theirs |= Q(grouped_person__in=coming)
+        found |= Q(Exists(Face.everything.filter(theirs, photo=photo)))
     return found or None
 
 
@@ -166,8 +179,10 @@ def demand_free(
 
 
 def _hold_by_faces(photo_pk: int, team_pk: int) -> LegalHold | None:
-    people = Face.everything.filter(photo=photo_pk, person__isnull=False)
-    holds = _holds_on(set(people.values_list("person", flat=True)), team_pk=team_pk)
+    faces = list(Face.everything.filter(photo=photo_pk))
+    people = {face.person_id for face in faces if face.person_id is not None}
+    words = {pk for face in faces for pk in raw_words(face)}
+    holds = _holds_on(people, team_pk=team_pk) or _holds_on(words, team_pk=team_pk)
     return next(iter(holds.values()), None)
 
 

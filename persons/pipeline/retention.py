@@ -37,6 +37,7 @@ from persons.models import (
     Recognition,
     RetentionRun,
     Source,
+    SpaceJob,
     Team,
 )
 from persons.pipeline.purging import spent_trash
@@ -83,6 +84,11 @@ def _unknown(team: Team, before: datetime) -> QuerySet[Face]:
     left = Q(forgotten_at=None) | Q(vector__isnull=False) | ~Q(attributes={})
     nameless = Q(person=None) | Q(person__label="")
     rows = Face.everything.filter(left, nameless, space__team=team, created_at__lt=before)
+    coming = SpaceJob.objects.filter(team=team).people_on_the_way()
+    if coming:
+        # To somebody who may have a name.
+        words = Q(decided_person__in=coming) | Q(found_person__in=coming)
+        rows = rows.exclude(words | Q(grouped_person__in=coming))
     held = holds.held_condition("photo__")
     return rows.exclude(held) if held is not None else rows
 
