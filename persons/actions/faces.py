@@ -161,8 +161,9 @@ def reject_person(*, actor: Actor, face: Face, person: Person | None) -> Face:
 @transaction.atomic
 def reject_faces(*, actor: Actor, faces: Iterable[Face], person: Person) -> Change:
     """None of these faces is that person. Those that aren't theirs any more are left out."""
-    root = roots_of([person.pk])[person.pk]
-    locked = [face for face in lock_faces(face.pk for face in faces) if face.person_id == root]
+    # Faces of somebody who was merged just now may still stand under their name.
+    names = (person.pk, roots_of([person.pk])[person.pk])
+    locked = [face for face in lock_faces(face.pk for face in faces) if face.person_id in names]
     if not locked:
         raise Refused(f"None of these faces is {person.name}'s any more. Reload the page.")
     change = decide(
@@ -231,13 +232,14 @@ def _one_unnamed(faces: Sequence[Face]) -> Person | None:
 
 def _rejected(faces: Sequence[Face]) -> list[Given]:
     """Not whom each shows, and not whom the words on it named before that one took them in."""
-    roots = roots_of(pk for face in faces for pk in raw_words(face))
+    said = {face.pk: raw_words(face) | {face.person_id or 0} for face in faces}
+    roots = roots_of(pk for some in said.values() for pk in some)
     return [
         Given(
             face,
             not_them=frozenset(
-                {pk for pk in raw_words(face) if roots[pk] == face.person_id}
-                | {face.person_id or 0}
+                {pk for pk in said[face.pk] if roots[pk] == roots[face.person_id or 0]}
+                | {roots[face.person_id or 0]}
             ),
         )
         for face in faces

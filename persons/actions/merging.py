@@ -216,7 +216,9 @@ def split_person(*, actor: Actor, person: Person, faces: Sequence[Face], label: 
     meant = who_is_meant(actor=actor, space=space, label=label)
     if meant.person.pk == root.pk:
         raise Refused(f"These faces are {root.name}'s now. Type somebody else's name.")
-    theirs = [face for face in lock_faces(face.pk for face in faces) if face.person_id == root.pk]
+    # With those that have not followed yet, if somebody was merged into them just now.
+    family = subtree_of(root.pk)
+    theirs = [face for face in lock_faces(face.pk for face in faces) if face.person_id in family]
     if not theirs:
         raise Refused(f"None of these faces is {root.name}'s any more. Reload the page.")
     change = decide(

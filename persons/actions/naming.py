@@ -92,7 +92,12 @@ def who_is_meant(*, actor: Actor, space: Space, label: str, unnamed: Person | No
     if unnamed is not None and not unnamed.label and unnamed.space_id == space.pk:
         lock_space(space.pk)
         found = with_label(space, label)
-        return Meant(found) if found is not None else Meant(unnamed, gets_label=True)
+        if found is not None:
+            return Meant(found)
+        # Whose faces have not followed yet may be somebody else by now.
+        root = Person.objects.filter(pk=roots_of([unnamed.pk])[unnamed.pk], label="").first()
+        if root is not None:
+            return Meant(root, gets_label=True)
     try:
         with transaction.atomic():
             person = Person.objects.create(
