@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
@@ -16,9 +17,16 @@ from django.utils import timezone
 from persons.models import Face, Rejection, Space, SpaceJob, User
 from persons.models.work import JobState
 from persons.pipeline.claims import Held
-from persons.settling import settle_person, settle_photos
+from persons.settling import roots_of, settle_person, settle_photos
 
 PHOTOS_AT_ONCE = 200
+
+LEFT = [JobState.QUEUED, JobState.RUNNING, JobState.FAILED]
+"""Of a job whose photos have not all been gone through."""
+
+KEPT = timedelta(days=1)
+"""How long one that is over is kept: nobody asked for it as such, and nothing refers to it."""
+FORGOTTEN_AT_ONCE = 1000
 
 
 def queue_following(
@@ -26,12 +34,16 @@ def queue_following(
 ) -> SpaceJob:
     """`people` are whoever was merged into `root`, or parted from it, and those merged into them.
 
-    To be called in the transaction that set the pointer. What was under way for the same people
-    ends: the new one goes through the same photos.
+    To be called in the transaction that set the pointer. What was under way or given up for the
+    same people ends: the new one goes through the same photos.
     """
-    jobs = SpaceJob.objects.filter(space=space, kind=SpaceJob.Kind.FOLLOW).under_way()
-    same = [job.pk for job in jobs if job.report["people"] == sorted(people)]
-    jobs.filter(pk__in=same).update(state=JobState.CANCELLED, claim="", finished_at=timezone.now())
+    jobs = SpaceJob.objects.filter(space=space, kind=SpaceJob.Kind.FOLLOW, state__in=LEFT)
+    reports = jobs.values_list("pk", "report")
+    same = [pk for pk, report in reports if report["people"] == sorted(people)]
+    if same:
+        jobs.filter(pk__in=same).update(
+            state=JobState.CANCELLED, claim="", finished_at=timezone.now()
+        )
     return SpaceJob.objects.create(
         team_id=space.team_id,
         space=space,
@@ -50,15 +62,37 @@ def follow(held: Held) -> timedelta | None:
     for start in range(0, len(photos), PHOTOS_AT_ONCE):
         pks = photos[start : start + PHOTOS_AT_ONCE]
         with transaction.atomic():
+            roots = _roots(job)
             settle_photos(pks)
             done = job.done + len(pks)
-            held.renew(position=pks[-1], done=done, report=held.marked(done))
+            held.renew(
+                position=pks[-1], done=done, report=held.marked(done) | {"roots": sorted(roots)}
+            )
         if held.is_over:
             return timedelta(0)
-    # What was under way while the pointer was set.
-    settle_person(job.report["root"])
+    # What was under way while the pointer was set; and while this was, if it was set again: faces
+    # may have been given to whoever was the root when it was looked up.
+    for pk in sorted(_roots(job)):
+        settle_person(pk)
     held.finish(total=job.done, done=job.done)
     return None
+
+
+def forget_followed() -> None:
+    """One for each merge and parting: those that are over long since go."""
+    over = [JobState.DONE, JobState.CANCELLED]
+    jobs = SpaceJob.objects.filter(kind=SpaceJob.Kind.FOLLOW, state__in=over)
+    jobs = jobs.filter(finished_at__lt=timezone.now() - KEPT)
+    pks = list(jobs.values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])
+    if pks:
+        SpaceJob.objects.filter(pk__in=pks).delete()
+
+
+def _roots(job: SpaceJob) -> set[int]:
+    """For whom its people stand, or stood since it began."""
+    told: dict[str, Any] = job.report
+    now = roots_of([*told["people"], told["root"]]).values()
+    return {told["root"], *told.get("roots", ()), *now}
 
 
 def _photos(people: Collection[int], root: int, *, after: int) -> list[int]:

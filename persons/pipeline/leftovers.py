@@ -16,6 +16,7 @@ from persons.models import Face, Gallery, Person, Photo, PhotoState, Run, SyncSt
 from persons.pipeline.consents import keep_consents
 from persons.pipeline.erasing import release_erasures, waiting_erasures
 from persons.pipeline.erasing.replay import replay_erasures
+from persons.pipeline.following import forget_followed
 from persons.pipeline.grouping import release_groupings, waiting_groupings
 from persons.pipeline.jobs import release_jobs, waiting_jobs
 from persons.pipeline.looking import begin_looks
@@ -54,6 +55,7 @@ def sweep() -> Left:
     count_faces()
     keep_consents()
     expire_certificates()
+    forget_followed()
     now = timezone.now()
     begun = Run.objects.filter(finished_at=None, photo_count__gt=0)
     finish_runs(begun.values_list("pk", flat=True))

@@ -20,7 +20,8 @@ def queue_settling(space: Space, user: User | None, request_id: str = "") -> Spa
 
     One that is under way starts over: its worker finds its claim gone.
     """
-    SpaceJob.objects.filter(space=space, kind=SpaceJob.Kind.SETTLE).under_way().update(
+    left = [JobState.QUEUED, JobState.RUNNING, JobState.FAILED]
+    SpaceJob.objects.filter(space=space, kind=SpaceJob.Kind.SETTLE, state__in=left).update(
         state=JobState.CANCELLED, claim="", finished_at=timezone.now()
     )
     return SpaceJob.objects.create(
