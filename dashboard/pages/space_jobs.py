@@ -15,15 +15,17 @@ from persons.access import Right, galleries_seen_by, rights_of
 from persons.models import Gallery, Photo, Run, Space, SpaceJob
 from persons.models.work import JobState
 from persons.pipeline.claims import pace_of
+from persons.pipeline.following import LEFT
 
 RECENT = 12
+MOST_LEFT = 3
 GALLERIES = 12
 OFFERED = timedelta(days=7)
 """How long the page offers by itself to restore what was emptied. The snapshot stays."""
 
 Kind = SpaceJob.Kind
 PHOTO_BY_PHOTO = (Kind.SETTLE, Kind.FOLLOW)
-"""Jobs that nobody has asked for as such: of no interest once they are over."""
+"""Jobs that nobody has asked for as such: of no interest once they are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,18 @@ def _galleries(galleries: QuerySet[Gallery], found: Space) -> dict[str, Any]:
 
 
 def _recent(found: Space) -> list[SpaceJob]:
-    """The newest jobs; only those that are under way with what they report."""
-    jobs = list(
+    """The newest jobs; only those that are under way with what they report.
+
+    Each merge and its undoing makes one that nobody has asked for: of those the few that are next.
+    """
+    theirs = (
         SpaceJob.objects.filter(space=found)
         .select_related("requested_by", "snapshot")
         .defer("report", "snapshot__report")
-        .order_by("-pk")[:RECENT]
     )
+    asked = theirs.exclude(kind__in=PHOTO_BY_PHOTO).order_by("-pk")[:RECENT]
+    left = theirs.filter(kind__in=PHOTO_BY_PHOTO, state__in=LEFT).order_by("pk")[:MOST_LEFT]
+    jobs = sorted([*asked, *left], key=lambda job: -job.pk)
     busy = [job.pk for job in jobs if job.is_under_way]
     reports: dict[int, Any] = {}
     if busy:
@@ -97,10 +104,12 @@ def _recent(found: Space) -> list[SpaceJob]:
 
 def rows_of(recent: Sequence[SpaceJob]) -> list[JobRow]:
     """Those under way, and the newest one where it failed."""
-    asked = [job for job in recent if job.kind not in PHOTO_BY_PHOTO or job.is_under_way]
-    shown = [job for job in asked if job.is_under_way]
+    asked = [job for job in recent if job.kind not in PHOTO_BY_PHOTO]
+    shown = [job for job in recent if job.is_under_way]
     if not shown and asked and asked[0].state == JobState.FAILED:
         shown = asked[:1]
+    # Nothing else tells that faces stand under the wrong name.
+    shown += [job for job in recent if job.kind in PHOTO_BY_PHOTO and not job.is_under_way]
     # A truncation and its snapshot are one thing to whoever waits for it.
     before = {job.snapshot_id for job in shown if job.kind == Kind.TRUNCATE}
     waiting = {job.pk for job in shown if job.kind == Kind.SNAPSHOT and job.pk in before}
