@@ -15,22 +15,23 @@ from django.db.models import Count, Q
 from persons.locking import locked
 from persons.models import Decision, Face, Person, Photo, Rejection, Review, Space
 from persons.models.faces import FaceQuerySet
-from persons.tables import Table, places, rows, save
+from persons.tables import Table, one_of, rows, save
 
 SETTLED = ["person_id", "review", "review_rank", "space_id", "gallery_id"]
 FACES, PHOTOS, PEOPLE = Table(Face), Table(Photo), Table(Person)
 
-# However often somebody was merged, and those before them: one question.
+# However often somebody was merged, and those before them: one question. A circle, which nobody
+# can make, ends too: UNION leaves out what was there already.
 ROOTS = (
     "WITH RECURSIVE above(pk, root, into_pk) AS ("
     f"SELECT id, id, merged_into_id FROM {PEOPLE.name} "
-    "WHERE id IN ({}) AND merged_into_id IS NOT NULL UNION ALL "
+    "WHERE {} AND merged_into_id IS NOT NULL UNION "
     "SELECT above.pk, p.id, p.merged_into_id "
     f"FROM above JOIN {PEOPLE.name} p ON p.id = above.into_pk) "
     "SELECT pk, root FROM above WHERE into_pk IS NULL"
 )
 SUBTREE = (
-    "WITH RECURSIVE below(pk) AS (SELECT CAST(%s AS bigint) UNION ALL "
+    "WITH RECURSIVE below(pk) AS (SELECT CAST(%s AS bigint) UNION "
     f"SELECT p.id FROM below JOIN {PEOPLE.name} p ON p.merged_into_id = below.pk) "
     "SELECT pk FROM below"
 )
@@ -136,7 +137,7 @@ def roots_of(person_pks: Iterable[int]) -> dict[int, int]:
     """For whom each of these people stands: themselves, or whom they were merged into, by pk."""
     roots = {pk: pk for pk in person_pks}
     if roots:
-        roots |= dict(rows((ROOTS.format(places(roots)), list(roots))))
+        roots |= dict(rows(one_of("id", list(roots), ROOTS)))
     return roots
 
 

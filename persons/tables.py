@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
@@ -172,6 +173,17 @@ def returning(columns: str, statement: Statement) -> Statement:
 
 def places(values: Collection[Any]) -> str:
     return ", ".join(["%s"] * len(values))
+
+
+def one_of(column: str, pks: Sequence[int], sql: str) -> Statement:
+    """`sql` with the condition that a column has one of these values in the place of its {}.
+
+    One value, an array or JSON, however many there are: a prepared statement for each number of
+    them would drive those out that are worth it.
+    """
+    if database().vendor == "postgresql":
+        return sql.format(f"{column} = ANY(%s::bigint[])"), [list(pks)]
+    return sql.format(f"{column} IN (SELECT value FROM json_each(%s))"), [json.dumps(list(pks))]
 
 
 def _joined(statements: Sequence[Statement]) -> Sequence[Statement]:
