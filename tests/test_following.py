@@ -6,18 +6,29 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from dashboard.pages import space_jobs
 from persons import holds, pipeline
 from persons.actions.changes import undo
 from persons.actions.erasing import erase_person
-from persons.actions.faces import name_face, reject_faces
+from persons.actions.faces import confirm_faces, name_face, reject_faces
 from persons.actions.holds import hold_person
 from persons.actions.people import merge_people, remove_empty_person, split_person
 from persons.actions.review import Verdict, decide_face
 from persons.errors import Refused
-from persons.models import Decision, Face, Gallery, JobState, Person, Photo, SpaceJob, User
+from persons.models import (
+    Decision,
+    Enrolment,
+    Face,
+    Gallery,
+    JobState,
+    Person,
+    Photo,
+    SpaceJob,
+    User,
+)
 from persons.pipeline import following, retention
 from persons.settling import roots_of, settle_person, settle_photos, subtree_of
 from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory
@@ -92,8 +103,10 @@ class TestOnTheWayHome:
             with pytest.raises(Refused, match="on their way"):
                 erase_person(actor=by(alice), person=one)
         work_through()
-        assert erase_person(actor=by(alice), person=on_the_way_home[0])
+        erasure = erase_person(actor=by(alice), person=on_the_way_home[0])
+        assert erasure.state == JobState.QUEUED
 
+    @pytest.mark.django_db(transaction=True)
     def test_whoever_is_erased_takes_their_own_along(
         self, alice: User, on_the_way_home: tuple[Person, Person]
     ) -> None:
@@ -106,6 +119,7 @@ class TestOnTheWayHome:
         work_through()
         assert Face.everything.filter(decision=Decision.NAMED, person=ada).count() == 3
 
+    @pytest.mark.django_db(transaction=True)
     def test_whoever_is_erased_leaves_none_behind(
         self, alice: User, on_the_way_home: tuple[Person, Person]
     ) -> None:
@@ -168,6 +182,16 @@ class TestNotYetThere:
         work_through()
         face.refresh_from_db()
         assert face.person is None
+
+    def test_whoever_has_enough_pictures_gets_no_more_by_their_names(
+        self, bob: User, person: Make
+    ) -> None:
+        ada, bea = person("Ada", 3), person("Bea")
+        for face in FaceFactory.create_batch(5, photo__gallery__space=bea.space):
+            name_face(actor=by(bob), face=face, label="Bea")
+        merge_people(actor=by(bob), person=ada, into=bea)
+        confirm_faces(actor=by(bob), faces=Face.objects.filter(person=ada))
+        assert Enrolment.objects.count() == 5
 
     def test_they_are_split(self, bob: User, person: Make) -> None:
         ada, bea = person("Ada", 3), person("Bea")
@@ -248,3 +272,15 @@ def test_a_circle_does_not_go_on_for_ever(person: Make) -> None:
     Person.objects.filter(pk=bea.pk).update(merged_into=ada)
     assert subtree_of(ada.pk) == {ada.pk, bea.pk}
     assert roots_of([ada.pk]) == {ada.pk: ada.pk}
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="prepares statements")
+def test_roots_of_any_number_of_people_are_one_prepared_statement(person: Make) -> None:
+    """A connection keeps a hundred of them, and others are worth more."""
+    pks = [person().pk for _ in range(12)]
+    for number in range(1, 13):
+        assert roots_of(pks[:number]) == {pk: pk for pk in pks[:number]}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        prepared = {sql for (sql,) in cursor.fetchall() if "above" in sql}
+    assert len(prepared) == 1

@@ -6,6 +6,7 @@ moment.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -37,9 +38,10 @@ from persons.models import (
     Person,
     Photo,
     PhotoState,
+    SpaceJob,
     User,
 )
-from persons.pipeline import recognising
+from persons.pipeline import following, recognising
 from persons.settling import settle_person, settle_photos
 from persons.vision.types import Box
 from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory
@@ -282,3 +284,36 @@ def test_a_person_removed_while_somebody_is_named_so_is_named_or_refused(
     assert all(isinstance(error, Refused) for error in errors(outcomes))
     named = Face.objects.get(pk=face.pk)
     assert named.decision == Decision.NONE or named.person is not None
+
+
+def test_a_merge_undone_while_a_worker_has_read_it_leaves_no_face_behind(
+    bob: User, gallery: Gallery, pair: list[Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ada goes to Bea and Bea to Cyd; the worker that takes Ada's faces to Cyd commits last."""
+    monkeypatch.setattr(merging, "MOST_MOVED", 2)
+    ada, bea = pair
+    cyd = PersonFactory.create(space=gallery.space, label="Cyd")
+    for photo in PhotoFactory.create_batch(4, gallery=gallery):
+        FaceFactory.create(photo=photo, person=ada)
+    change = merge_people(actor=by(bob), person=ada, into=bea)
+    merge_people(actor=by(bob), person=bea, into=cyd)
+    job = SpaceJob.objects.get()
+    has_read, is_parted = threading.Event(), threading.Event()
+
+    def late(pks: list[int]) -> None:
+        settle_photos(pks)
+        has_read.set()
+        is_parted.wait(1)
+
+    def parting() -> None:
+        has_read.wait(5)
+        undo(actor=by(bob), change=change)
+        settle_person(cyd.pk)
+        is_parted.set()
+
+    monkeypatch.setattr(following, "settle_photos", late)
+    assert not errors(at_once(lambda: pipeline.work(job.pk), parting))
+    monkeypatch.undo()
+    job.refresh_from_db()
+    assert job.state == "done"
+    assert Face.objects.filter(person=ada).count() == 4

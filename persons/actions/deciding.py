@@ -111,7 +111,12 @@ def decide(
         actor=actor.user,
         created_at=timezone.now(),
     )
-    named = [(one.face, one.person) for one in given if one.person is not None]
+    # Whose face has not followed a merge yet has their pictures where it leads to.
+    merged = {pk for pk in who if people[pk].merged_into_id is not None}
+    roots = roots_of(merged)
+    named = [
+        (one.face, roots.get(one.person, one.person)) for one in given if one.person is not None
+    ]
     taught: set[int] = set()
     if teach_all:
         taught = {face.pk for face in faces}
