@@ -29,7 +29,7 @@ from persons.models import (
     SpaceJob,
     User,
 )
-from persons.pipeline import following, retention
+from persons.pipeline import following, resettling, retention
 from persons.settling import roots_of, settle_person, settle_photos, subtree_of
 from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory
 from tests.fakes import by
@@ -242,6 +242,24 @@ def test_a_worker_in_the_midst_of_it_hears_of_a_parting(
     work_through()
     assert (whose(ada), whose(bea), whose(cyd)) == (5, 0, 2)
     all_is_settled()
+
+
+def test_so_does_one_who_works_out_the_whole_space(
+    bob: User, person: Make, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bea = person("Ada", 2), person("Bea", 1)
+    change = merge_people(actor=by(bob), person=ada, into=bea)
+    resettling.queue_settling(gallery.space, bob)
+
+    def late(pks: list[int]) -> None:
+        undo(actor=by(bob), change=change)
+        settle_person(bea.pk)
+        settle_photos(pks)
+        Face.everything.filter(photo__in=pks, found_person=ada).update(person=bea)
+
+    monkeypatch.setattr(resettling, "settle_photos", late)
+    work_through()
+    assert (whose(ada), whose(bea)) == (2, 1)
 
 
 class TestManyAtOnce:

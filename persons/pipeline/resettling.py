@@ -7,10 +7,11 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from persons.models import Gallery, Photo, Space, SpaceJob, User
+from persons.models import Change, Gallery, Photo, Space, SpaceJob, User
+from persons.models.changes import ChangeKind
 from persons.models.work import JobState
 from persons.pipeline.claims import Held
-from persons.settling import settle_photos
+from persons.settling import roots_of, settle_person, settle_photos
 
 PHOTOS_AT_ONCE = 200
 
@@ -45,10 +46,22 @@ def settle(held: Held) -> timedelta | None:
             some = photos.filter(pk__gt=job.position).values_list("pk", flat=True)
             pks = list(some[:PHOTOS_AT_ONCE])
             if not pks:
-                held.finish(total=job.done, done=job.done)
-                return None
+                break
             settle_photos(pks)
             done = job.done + len(pks)
             held.renew(position=pks[-1], done=done, report=held.marked(done))
         if held.is_over:
             return timedelta(0)
+    for pk in sorted(_parted_meanwhile(job)):
+        settle_person(pk)
+    held.finish(total=job.done, done=job.done)
+    return None
+
+
+def _parted_meanwhile(job: SpaceJob) -> set[int]:
+    """Roots to whom a step may have given faces by a pointer that was gone when it ended."""
+    parted = Change.objects.filter(
+        space=job.space_id, kind=ChangeKind.MERGE, undone_at__gte=job.created_at
+    )
+    others = set(parted.exclude(other=None).values_list("other", flat=True))
+    return others | set(roots_of(others).values())
