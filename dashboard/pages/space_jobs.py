@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -84,14 +84,17 @@ def _recent(found: Space) -> list[SpaceJob]:
 
     Each merge and its undoing makes one that nobody has asked for: of those the few that are next.
     """
-    theirs = (
-        SpaceJob.objects.filter(space=found)
+    theirs = SpaceJob.objects.filter(space=found)
+    asked = theirs.exclude(kind__in=PHOTO_BY_PHOTO).order_by("-pk")
+    left = theirs.filter(kind__in=PHOTO_BY_PHOTO, state__in=LEFT).order_by("pk")
+    jobs = list(
+        theirs.filter(
+            Q(pk__in=asked.values("pk")[:RECENT]) | Q(pk__in=left.values("pk")[:MOST_LEFT])
+        )
         .select_related("requested_by", "snapshot")
         .defer("report", "snapshot__report")
+        .order_by("-pk")
     )
-    asked = theirs.exclude(kind__in=PHOTO_BY_PHOTO).order_by("-pk")[:RECENT]
-    left = theirs.filter(kind__in=PHOTO_BY_PHOTO, state__in=LEFT).order_by("pk")[:MOST_LEFT]
-    jobs = sorted([*asked, *left], key=lambda job: -job.pk)
     busy = [job.pk for job in jobs if job.is_under_way]
     reports: dict[int, Any] = {}
     if busy:
