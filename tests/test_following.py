@@ -283,6 +283,18 @@ class TestManyAtOnce:
         assert row.can_retry
 
 
+def test_those_that_are_over_go(bob: User, person: Make) -> None:
+    merge_people(actor=by(bob), person=person("Ada", 3), into=person("Bea"))
+    merge_people(actor=by(bob), person=person("Cyd", 3), into=person("Eve"))
+    done, waiting = SpaceJob.objects.order_by("pk")
+    pipeline.work(done.pk)
+    pipeline.sweep()
+    assert SpaceJob.objects.count() == 2
+    SpaceJob.objects.filter(pk=done.pk).update(finished_at=timezone.now() - timedelta(hours=2))
+    pipeline.sweep()
+    assert SpaceJob.objects.get() == waiting
+
+
 def test_a_circle_does_not_go_on_for_ever(person: Make) -> None:
     """Nobody can make one; a database that was written by hand may have it."""
     ada, bea = person("Ada"), person("Bea")

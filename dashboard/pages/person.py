@@ -127,8 +127,10 @@ def _frame(request: PageRequest, found: Person, hidden: Collection[int]) -> dict
 def _following(found: Person) -> SpaceJob | None:
     """Work on faces that are on their way to this person, or from them: what was begun first."""
     jobs = SpaceJob.objects.filter(space=found.space_id).following().order_by("pk")
-    theirs = (job for job in jobs if found.pk in (job.report["root"], *job.report["people"]))
-    return next(theirs, None)
+    for pk, report in jobs.values_list("pk", "report"):
+        if found.pk in (report["root"], *report["people"]):
+            return SpaceJob.objects.filter(pk=pk).first()
+    return None
 
 
 def _chunk(

@@ -24,7 +24,7 @@ PHOTOS_AT_ONCE = 200
 LEFT = [JobState.QUEUED, JobState.RUNNING, JobState.FAILED]
 """Of a job whose photos have not all been gone through."""
 
-KEPT = timedelta(days=1)
+KEPT = timedelta(hours=1)
 """How long one that is over is kept: nobody asked for it as such, and nothing refers to it."""
 FORGOTTEN_AT_ONCE = 1000
 
