@@ -184,5 +184,5 @@ def test_a_slice_asks_the_same_number_of_queries_for_any_number_of_photos(
     photos(space, anna, count)
     job = change(space, alice, confirm=0.7)
     assert job is not None
-    with django_assert_num_queries(19):
+    with django_assert_num_queries(20):
         pipeline.work(job.pk)
