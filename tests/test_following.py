@@ -26,6 +26,7 @@ from persons.models import (
     JobState,
     Person,
     Photo,
+    Rejection,
     SpaceJob,
     User,
 )
@@ -281,6 +282,21 @@ class TestManyAtOnce:
         SpaceJob.objects.update(state="failed", error="cut off")
         (row,) = space_jobs.rows_of(space_jobs._recent(gallery.space))
         assert row.can_retry
+
+
+def test_a_group_takes_home_whom_vision_took_for_somebody_else(
+    bob: User, person: Make, gallery: Gallery
+) -> None:
+    """At once: the bell for what a parting leaves behind may be lost."""
+    group, bea, eve = person(), person("Bea", 1), person("Eve")
+    face = FaceFactory.create(photo__gallery=gallery, person=eve)
+    Rejection.objects.create(face=face, person=eve)
+    Face.objects.filter(pk=face.pk).update(grouped_person=group)
+    settle_photos([face.photo_id])
+    change = merge_people(actor=by(bob), person=group, into=bea)
+    undo(actor=by(bob), change=change)
+    face.refresh_from_db()
+    assert face.person == group
 
 
 def test_those_that_are_over_go(bob: User, person: Make) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from persons import audit, consent, tasks
 from persons.actions.deciding import Given, decide, lock_faces, space_of
@@ -189,13 +189,14 @@ def _was_named_since(into: Person, change: Change) -> bool:
 def said_for(root_pk: int, people: Collection[int]) -> FaceQuerySet:
     """Faces of `root_pk` because of a word for one of `people`, who were merged into it.
 
-    As if nobody had been rejected: where somebody was, `settle_photos` has the last word.
+    As if none of these had been rejected: where one was, `settle_photos` has the last word.
     """
     undecided = Q(decision=Decision.NONE)
+    not_found = Rejection.objects.filter(face=OuterRef("pk"), person=OuterRef("found_person"))
     return Face.everything.filter(
         Q(decision=Decision.NAMED, decided_person__in=people)
         | undecided & Q(found_person__in=people)
-        | undecided & Q(found_person=None, grouped_person__in=people),
+        | undecided & Q(grouped_person__in=people) & (Q(found_person=None) | Exists(not_found)),
         person=root_pk,
     )
 
