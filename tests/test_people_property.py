@@ -255,7 +255,7 @@ class Society(World):
         self.note(change)
         for row in ChangedFace.objects.filter(change=change):
             assert person.pk in row.after["not_them"]
-            assert {self.root(pk) for pk in row.after["not_them"]} == {person.pk}
+            assert {self.root(pk) for pk in row.after["not_them"]} == {self.root(person.pk)}
 
     def ignore_some(self, faces: list[Face], dice: Random) -> None:
         self.note(ignore_faces(actor=self.actor, faces=self.some(dice, faces)))
@@ -341,7 +341,8 @@ class Society(World):
         try:
             change = split_person(actor=self.actor, person=person, faces=theirs, label=label)
         except Refused:
-            named = {self.labels.get(pk, "").casefold() for pk in self.subtree(person.pk)}
+            family = self.subtree(self.root(person.pk))
+            named = {self.labels.get(pk, "").casefold() for pk in family}
             assert label.strip().casefold() in named
             return
         assert change.person is not None
