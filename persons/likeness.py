@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from django.db.models import Q
 
-from persons.models import Likeness, Person, Space
+from persons.models import Change, Likeness, Person, Space
+from persons.models.changes import ChangeKind
 from persons.settling import roots_of, subtree_of
 from persons.vision.envelope import person_id_of
 from persons.vision.types import ImageResult
@@ -21,13 +22,12 @@ def never_these_two(one_pk: int, other_pk: int) -> Likeness | None:
 
 
 def kept_apart(space: Space) -> set[tuple[int, int]]:
-    """All pairs of the space that are never merged or suggested: by pk, the lower first, and as the
-    people for whom they stand now."""
-    pairs = list(
-        Likeness.objects.filter(space=space, decision=Likeness.Decision.DIFFERENT).values_list(
-            "one", "other"
-        )
-    )
+    """All pairs of the space that are never suggested: by pk, the lower first, and as the people
+    for whom they stand now. Never these two, and who was split off whom."""
+    apart = Likeness.objects.filter(space=space, decision=Likeness.Decision.DIFFERENT)
+    splits = Change.objects.filter(space=space, kind=ChangeKind.SPLIT, undone_at=None)
+    splits = splits.filter(person__isnull=False, other__isnull=False)
+    pairs = [*apart.values_list("one", "other"), *splits.values_list("person", "other")]
     roots = roots_of(pk for pair in pairs for pk in pair)
     return {in_order(roots[one], roots[other]) for one, other in pairs}
 

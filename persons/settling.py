@@ -15,6 +15,7 @@ from django.db.models import Count, Q
 from persons.locking import locked
 from persons.models import Decision, Face, Person, Photo, Rejection, Review, Space
 from persons.models.faces import FaceQuerySet
+from persons.models.spaces import PersonQuerySet
 from persons.tables import Table, one_of, rows, save
 
 SETTLED = ["person_id", "review", "review_rank", "space_id", "gallery_id"]
@@ -103,6 +104,7 @@ def settle_person(person_pk: int) -> None:
     late = Q(person__in=theirs - {person_pk}) | Q(person=person_pk) & ~words
     photos = set(Face.everything.filter(late).values_list("photo", flat=True))
     settle_in_turn(photos | photos_with_several(person_pk))
+    count_faces(Person.objects.filter(pk__in=theirs))
 
 
 def settle_merged() -> None:
@@ -126,6 +128,24 @@ def photos_with_several(person_pk: int, *, among: FaceQuerySet | None = None) ->
         theirs = theirs.filter(photo__in=among.order_by().values("photo"))
     counted = theirs.order_by().values("photo").annotate(n=Count("pk")).filter(n__gt=1)
     return set(counted.values_list("photo", flat=True))
+
+
+def count_faces(people: PersonQuerySet) -> None:
+    """Refresh `face_count` of these people, which lists are sorted by.
+
+    Who is locked just now is left for the next time: nobody waits for this.
+    """
+    faces = Face.objects.filter(person__in=people).order_by().values("person")
+    counts = dict(faces.annotate(n=Count("pk")).values_list("person", "n"))
+    stale = [pk for pk, n in people.values_list("pk", "face_count") if counts.get(pk, 0) != n]
+    if not stale:
+        return
+    with transaction.atomic():
+        free = Person.objects.select_for_update(skip_locked=True, no_key=True, of=("self",))
+        rows = list(free.filter(pk__in=stale).only("pk", "face_count").order_by("pk"))
+        for person in rows:
+            person.face_count = counts.get(person.pk, 0)
+        Person.objects.bulk_update(rows, ["face_count"], batch_size=AT_ONCE)
 
 
 def is_unknown(face: Face) -> bool:

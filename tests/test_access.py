@@ -221,7 +221,7 @@ PAGES: dict[str, Entry] = {
     "t/<slug:team>/spaces/<int:number>/people/<int:person_id>/hide": writes(EDIT),
     "t/<slug:team>/spaces/<int:number>/people/<int:person_id>/faces": writes(EDIT),
     "t/<slug:team>/spaces/<int:number>/people/<int:person_id>/merge": both(EDIT, EDIT),
-    "t/<slug:team>/spaces/<int:number>/people/<int:person_id>/split": writes(EDIT),
+    "t/<slug:team>/spaces/<int:number>/people/<int:person_id>/split": both(EDIT, EDIT),
     "t/<slug:team>/spaces/<int:number>/people/<int:person_id>/different": writes(
         EDIT, **{"with": "{other}"}
     ),

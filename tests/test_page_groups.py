@@ -204,6 +204,23 @@ class TestWorkingThrough:
         assert Face.objects.filter(decision=Decision.NAMED, person=anna).count() == 3
         assert Face.objects.get(pk=faces[3].pk).review == Review.UNKNOWN
 
+    def test_a_group_of_which_nobody_is_left_is_not_listed_until_that_is_undone(
+        self, team: Team, gallery: Gallery, bob: User, sign_in: SignIn
+    ) -> None:
+        PersonFactory.create(space=gallery.space, label="Anna")
+        group = make_group(gallery, 4)
+        client, listed = sign_in(bob), reverse("people", args=[team.slug])
+        space_page = reverse("space", args=[team.slug, gallery.space.number])
+        assert group.name in client.get(listed).text
+        response = client.post(page_of(group), {"whole": "1", "do": "name", "label": "Anna"})
+        token = client.get(response["Location"]).context["undoable"].token
+        page = client.get(listed)
+        assert group.name not in page.text
+        assert group.name not in client.get(f"{listed}?show=unnamed").text
+        assert client.get(space_page).context["space"].people_count == 1
+        client.post(reverse("review_undo", args=[team.slug]), {"done": token})
+        assert group.name in client.get(listed).text
+
     @pytest.mark.parametrize(
         ("do", "review", "decision"),
         [("unknown", Review.UNKNOWN, Decision.NONE), ("ignore", Review.NONE, Decision.IGNORED)],

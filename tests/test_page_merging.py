@@ -29,6 +29,7 @@ from persons.models import (
 from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory
 from tests.fakes import by
 from tests.portraits import upload_portraits, work
+from tests.processes import wait_until
 
 SignIn = Callable[[User], Client]
 
@@ -275,6 +276,13 @@ def test_a_split_wants_somebody_else_s_name(
     assert face.person == anna
 
 
+def test_the_address_of_a_split_leads_to_the_person(
+    anna: Person, bob: User, sign_in: SignIn
+) -> None:
+    response = sign_in(bob).get(url_of(anna, "person_split"))
+    assert response["Location"] == url_of(anna)
+
+
 def test_a_split_without_faces_is_refused(anna: Person, bob: User, sign_in: SignIn) -> None:
     page = sign_in(bob).post(url_of(anna, "person_split"), {"label": "B"}, follow=True)
     assert "Choose a face first." in page.text
@@ -396,3 +404,19 @@ def test_faces_are_ticked_split_off_and_given_back(
     work(gallery)
     strange.refresh_from_db()
     assert strange.person == macron
+
+
+@pytest.mark.django_db(transaction=True)
+def test_notes_that_were_typed_just_before_leaving_are_saved(
+    page: Page, live: str, anna: Person, bob: User, sign_in: SignIn
+) -> None:
+    sign_in_page(page, live, sign_in(bob))
+    page.goto(live + url_of(anna))
+    page.get_by_role("textbox", name="Notes").press_sequentially("Left-handed")
+    page.goto(live + reverse("people", args=[anna.space.team.slug]))
+
+    def is_saved() -> bool:
+        anna.refresh_from_db()
+        return anna.notes == "Left-handed"
+
+    wait_until(is_saved, seconds=20, what="the notes")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import path
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from dashboard.middleware import PageRequest
 from dashboard.pages import person_faces
@@ -181,10 +181,15 @@ def _merge(request: HttpRequest, stays: Person, others: Sequence[Person]) -> Htt
 
 
 @signed_in
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 def split(request: PageRequest, team: str, number: int, person_id: int) -> HttpResponse:
-    """The ticked faces are somebody else's: first a preview, and with `sure` the deed."""
+    """The ticked faces are somebody else's: first a preview, and with `sure` the deed.
+
+    Who comes to this address from elsewhere, with nothing ticked, is led to the person.
+    """
     found = person_for(request.user, team, number, person_id, write=True)
+    if request.method != "POST":
+        return redirect(url_of(found))
     hidden = hidden_from(request.user, found.space.team)
     faces = person_faces.chosen(request, found, hidden)
     label = " ".join(request.POST.get("label", "").split())

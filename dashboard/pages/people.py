@@ -72,7 +72,7 @@ class Listing:
         return urlencode({key: value for key, value in values.items() if value != defaults[key]})
 
     def narrowed(self, people: PersonQuerySet) -> PersonQuerySet:
-        people = people.filter(merged_into=None, hidden=self.show == "hidden")
+        people = people.listed().filter(hidden=self.show == "hidden")
         return people.filter(name_key__gte=LAST) if self.show == "unnamed" else people
 
 
@@ -151,7 +151,8 @@ def counts_of(team: Team) -> dict[int, Counts]:
     if kept is not None:
         return kept
     rows = (
-        Person.objects.filter(space__team=team, merged_into=None)
+        Person.objects.listed()
+        .filter(space__team=team)
         .order_by()
         .values_list("space")
         .annotate(

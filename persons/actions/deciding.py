@@ -34,7 +34,7 @@ from persons.models import (
     Space,
 )
 from persons.models.changes import ChangeKind
-from persons.settling import raw_words, roots_of, settle_photos
+from persons.settling import count_faces, raw_words, roots_of, settle_photos
 
 WORDS = ["decision", "decided_person", "decided_by", "decided_at", "found_by_run"]
 
@@ -183,6 +183,10 @@ def put(
     pictures = {face.pk: _pictured(now[face.pk], roots) for face in changed}
     people = teach(pictures, actor=actor) if pictures else set()
     settle_photos({face.photo_id for face in faces})
+    # A group that is empty by now is not listed, and one that has faces again is.
+    groups = {face.grouped_person_id for face in faces if face.grouped_person_id is not None}
+    if groups:
+        count_faces(Person.objects.filter(pk__in=groups))
     queue_syncs(people, actor=actor)
 
 

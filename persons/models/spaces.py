@@ -36,7 +36,7 @@ class SpaceQuerySet(models.QuerySet["Space"]):
         enrolled = Enrolment.objects.filter(person__space=models.OuterRef("pk"))
         return self.annotate(
             people_count=_counted(
-                Person.objects.filter(space=models.OuterRef("pk"), merged_into=None), "space"
+                Person.objects.listed().filter(space=models.OuterRef("pk")), "space"
             ),
             gallery_count=_counted(Gallery.objects.filter(space=models.OuterRef("pk")), "space"),
             enrolled_count=_counted(
@@ -143,6 +143,11 @@ class PersonQuerySet(NamedQuerySet):
     def unmerged(self) -> Self:
         """Without those who turned out to be somebody else."""
         return self.filter(merged_into=None)
+
+    def listed(self) -> Self:
+        """Without groups either whose faces were all given to others: only an undo needs them."""
+        emptied = models.Q(label="", grouping__isnull=False, face_count=0)
+        return self.unmerged().exclude(emptied)
 
     def for_list(self, hidden: Collection[int] = ()) -> Self:
         """With cover, photo count and enrolment count, in one query.

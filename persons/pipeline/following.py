@@ -14,10 +14,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from persons.models import Face, Rejection, Space, SpaceJob, User
+from persons.models import Face, Person, Rejection, Space, SpaceJob, User
 from persons.models.work import JobState
 from persons.pipeline.claims import Held
-from persons.settling import roots_of, settle_person, settle_photos
+from persons.settling import count_faces, roots_of, settle_person, settle_photos
 
 PHOTOS_AT_ONCE = 200
 
@@ -74,6 +74,7 @@ def follow(held: Held) -> timedelta | None:
     # may have been given to whoever was the root when it was looked up.
     for pk in sorted(_roots(job)):
         settle_person(pk)
+    count_faces(Person.objects.filter(pk__in=job.report["people"]))
     held.finish(total=job.done, done=job.done)
     return None
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import Count, F
+from django.db.models import F
 from django.utils import timezone
 
-from persons import calls
-from persons.models import Face, Gallery, Person, Photo, PhotoState, Run, SyncState
+from persons import calls, settling
+from persons.models import Gallery, Person, Photo, PhotoState, Run, SyncState
 from persons.pipeline.consents import keep_consents
 from persons.pipeline.erasing import release_erasures, waiting_erasures
 from persons.pipeline.erasing.replay import replay_erasures
@@ -24,7 +23,6 @@ from persons.pipeline.people import give_up
 from persons.pipeline.purging import spent_trash
 from persons.pipeline.retention import begin_runs, expire_certificates, release_runs
 from persons.pipeline.retrying import MAX_INTERRUPTIONS, finish_runs
-from persons.settling import settle_merged
 
 SWEEP_LIMIT = 100
 
@@ -51,7 +49,7 @@ def sweep() -> Left:
     waits."""
     release_claims()
     replay_erasures()
-    settle_merged()
+    settling.settle_merged()
     count_faces()
     keep_consents()
     expire_certificates()
@@ -83,24 +81,10 @@ def sweep() -> Left:
 
 
 def count_faces() -> None:
-    """Refresh `Person.face_count` of one part of all people, another one each time.
-
-    Who is locked just now is left for the next time: nobody waits for this.
-    """
+    """Refresh `Person.face_count` of one part of all people, another one each time."""
     parts = max(1, -(-Person.objects.count() // COUNTED_AT_ONCE))
     part = int(time.time() // settings.SWEEP_SECONDS) % parts
-    people = Person.objects.alias(part=F("pk") % parts).filter(part=part)
-    faces = Face.objects.filter(person__in=people).order_by().values("person")
-    counts = dict(faces.annotate(n=Count("pk")).values_list("person", "n"))
-    stale = [pk for pk, n in people.values_list("pk", "face_count") if counts.get(pk, 0) != n]
-    if not stale:
-        return
-    with transaction.atomic():
-        free = Person.objects.select_for_update(skip_locked=True, no_key=True, of=("self",))
-        rows = list(free.filter(pk__in=stale).only("pk", "face_count").order_by("pk"))
-        for person in rows:
-            person.face_count = counts.get(person.pk, 0)
-        Person.objects.bulk_update(rows, ["face_count"], batch_size=COUNTED_AT_ONCE)
+    settling.count_faces(Person.objects.alias(part=F("pk") % parts).filter(part=part))
 
 
 def release_claims(*, everything: bool = False) -> int:

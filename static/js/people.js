@@ -10,6 +10,17 @@
     if (event.target.matches("details.rename[open]")) event.target.querySelector("input[name=label]").select();
   }, true);
 
+  // --- Notes: what was typed just before one leaves is saved as well ---
+
+  let saved = document.getElementById("notes")?.value;
+  document.addEventListener("htmx:afterRequest", ({ detail }) => {
+    if (detail.successful && detail.elt.matches("form.notes")) saved = detail.requestConfig.formData.get("notes");
+  });
+  addEventListener("pagehide", () => {
+    const notes = document.getElementById("notes");
+    if (notes && notes.value !== saved) navigator.sendBeacon(notes.form.action, new FormData(notes.form));
+  });
+
   // --- Crops, when they come into view ---
 
   const shower = new IntersectionObserver((entries) => {
