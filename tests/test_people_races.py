@@ -314,6 +314,7 @@ def test_a_merge_undone_while_a_worker_has_read_it_leaves_no_face_behind(
     monkeypatch.setattr(following, "settle_photos", late)
     assert not errors(at_once(lambda: pipeline.work(job.pk), parting))
     monkeypatch.undo()
-    job.refresh_from_db()
-    assert job.state == "done"
+    # Where writers wait for each other, the parting saw the faces at Cyd's, and left them a job.
+    for left in SpaceJob.objects.under_way():
+        pipeline.work(left.pk)
     assert Face.objects.filter(person=ada).count() == 4
