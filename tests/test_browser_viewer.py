@@ -274,13 +274,14 @@ def test_a_long_name_is_cut_on_the_photo_until_it_is_pointed_at(
 ) -> None:
     long = "Wolfeschlegelsteinhausenbergerdorff the Elder of Nordmark"
     hebrew = "בנימין"
-    for left, name in [(20, long), (90, hebrew)]:
+    wide, high = photos[0].width, photos[0].height
+    for left, name in [(wide // 10, long), (wide * 6 // 10, hebrew)]:
         FaceFactory.create(
             photo=photos[0],
             left=left,
-            right=left + 40,
-            top=40,
-            bottom=90,
+            right=left + wide // 12,
+            top=high // 3,
+            bottom=high // 2,
             person=PersonFactory.create(space=gallery.space, label=name),
             similarity=0.99,
         )
@@ -293,8 +294,10 @@ def test_a_long_name_is_cut_on_the_photo_until_it_is_pointed_at(
     assert box["width"] < 12 * 13.5 + 20
     page.locator("a.box").first.focus()
     expect(labels.first).to_have_text(long)
+    expect(labels.last).to_have_attribute("opacity", "0")
     page.locator("a.box").last.focus()
     expect(labels.first).to_have_text(re.compile("^Wolf.*…$"))
+    expect(labels.last).not_to_have_attribute("opacity", "0")
     # What is written from the right begins at the right; the label begins at its box all the same.
     expect(labels.last).to_have_attribute("direction", "rtl")
     label, frame = (

@@ -104,13 +104,21 @@
       write(spelled, before.words);
       spelled.setAttribute("x", before.left);
     }
+    for (const other of boxesOf()?.querySelectorAll("text[opacity]") || []) other.removeAttribute("opacity");
     spelled = text;
     const photo = text && short.has(text) && placed();
     if (!photo) return;
     const size = 13.5 / photo.scale;
     const { x } = rectOf(text.parentElement.querySelector("rect"));
-    const length = write(text, nameOf(text));
-    text.setAttribute("x", Math.max(0, Math.min(x, photo.width - length - size / 2)));
+    if (shorten(text, photo.width - size / 2) === short.get(text).words) return;
+    text.setAttribute("x", Math.max(0, Math.min(x, photo.width - text.getComputedTextLength() - size / 2)));
+    // Those that it lies over now would make both unreadable.
+    const own = text.getBBox();
+    for (const other of boxesOf().querySelectorAll("text")) {
+      const { x: left, y: top, width, height } = other.getBBox();
+      const isApart = left > own.x + own.width || own.x > left + width || top > own.y + own.height || own.y > top + height;
+      if (other !== text && !isApart) other.setAttribute("opacity", "0");
+    }
   }
   function clash(other, left, { at, dy }, length, size) {
     const apart = Math.abs(other.bottom - (at + dy * size)) > 1.2 * size;
