@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Page, Route, expect
 
 from persons import pipeline
@@ -222,6 +224,91 @@ def test_a_face_is_named_over_the_grid(
     expect(page.locator(f"#face-{face.pk}")).to_contain_text("named by Bob")
 
 
+def test_a_link_to_a_face_opens_it_and_the_address_keeps_it(
+    page: Page, live: str, photos: list[Photo], anna: Person, bob: User, sign_in: SignIn
+) -> None:
+    photo = photos[0]
+    one, two, three = [
+        FaceFactory.create(
+            photo=photo, left=left, right=left + 40, top=40, bottom=90, person=person
+        )
+        for left, person in [(20, None), (90, anna), (160, None)]
+    ]
+    enter(page, live, sign_in(bob))
+    page.goto(f"{live}{url(photo)}#face-{two.pk}")
+    expect(page.locator(f"#face-{two.pk}")).to_be_focused()
+    expect(page.locator(f"a.box[data-face='{two.pk}']")).to_have_class(re.compile("active"))
+    assert page.url.endswith(f"#face-{two.pk}")
+    # The next one is that after the focus, wherever the mouse rests.
+    page.locator(f"#face-{three.pk}").hover()
+    page.keyboard.press("n")
+    expect(page.locator(f"[aria-controls=names-{three.pk}]")).to_be_focused()
+    page.wait_for_url(f"**#face-{three.pk}")
+    page.keyboard.press("Escape")
+    page.locator("#stage").click(position={"x": 5, "y": 5})
+    expect(page.locator(".box.active")).to_have_count(0)
+    assert "#" not in page.url
+    page.locator(f"#face-{two.pk}").hover()
+    page.keyboard.press("n")
+    expect(page.locator(f"[aria-controls=names-{one.pk}]")).to_be_focused()
+    page.keyboard.press("Escape")
+    # Turned to, a photo has the focus and is said.
+    page.keyboard.press("ArrowRight")
+    shows(page, photos[1])
+    assert "#" not in page.url
+    expect(page.locator("#photo")).to_be_focused()
+    expect(page.locator("#photo")).to_have_attribute("aria-label", photos[1].file_name)
+    status = page.locator("#viewer > [role=status]")
+    expect(status).to_have_text(f"{photos[1].file_name}, no faces")
+    page.keyboard.press("ArrowLeft")
+    expect(status).to_have_text(f"{photo.file_name}, 3 faces")
+    page.keyboard.press("Escape")
+    page.locator(f"#photo-{photo.pk} a").click()
+    expect(page.get_by_role("dialog", name=photo.file_name)).to_be_visible()
+    expect(page.locator("#photo")).to_be_focused()
+    expect(status).to_have_text(f"{photo.file_name}, 3 faces")
+
+
+def test_a_long_name_is_cut_on_the_photo_until_it_is_pointed_at(
+    page: Page, live: str, photos: list[Photo], gallery: Gallery, bob: User, sign_in: SignIn
+) -> None:
+    long = "Wolfeschlegelsteinhausenbergerdorff the Elder of Nordmark"
+    hebrew = "בנימין"
+    wide, high = photos[0].width, photos[0].height
+    for left, name in [(wide // 10, long), (wide * 6 // 10, hebrew)]:
+        FaceFactory.create(
+            photo=photos[0],
+            left=left,
+            right=left + wide // 12,
+            top=high // 3,
+            bottom=high // 2,
+            person=PersonFactory.create(space=gallery.space, label=name),
+            similarity=0.99,
+        )
+    enter(page, live, sign_in(bob))
+    page.goto(live + url(photos[0]))
+    labels = page.locator("a.box text")
+    expect(labels.first).to_have_text(re.compile("^Wolf.*…$"))
+    box = labels.first.bounding_box()
+    assert box
+    assert box["width"] < 12 * 13.5 + 20
+    page.locator("a.box").first.focus()
+    expect(labels.first).to_have_text(long)
+    expect(labels.last).to_have_attribute("opacity", "0")
+    page.locator("a.box").last.focus()
+    expect(labels.first).to_have_text(re.compile("^Wolf.*…$"))
+    expect(labels.last).not_to_have_attribute("opacity", "0")
+    # What is written from the right begins at the right; the label begins at its box all the same.
+    expect(labels.last).to_have_attribute("direction", "rtl")
+    label, frame = (
+        labels.last.bounding_box(),
+        page.locator("a.box .line").last.bounding_box(),
+    )
+    assert label
+    assert frame
+    assert label["x"] == pytest.approx(frame["x"], abs=4)
+
+
 def test_zooming_keeps_the_boxes_on_the_faces(
     page: Page, live: str, photos: list[Photo], bob: User, sign_in: SignIn
 ) -> None:
@@ -298,6 +385,80 @@ def test_a_swipe_turns_on_a_touch_screen(
     context.close()
 
 
+# --- Photos that do not come ---
+
+
+def of_photo(photo: Photo) -> re.Pattern[str]:
+    """Requests for the page of a photo, none for its pictures."""
+    return re.compile(rf"/photos/{photo.pk}/(\?|$)")
+
+
+def test_a_photo_that_does_not_come_is_left_at_once(
+    page: Page, live: str, photos: list[Photo], bob: User, sign_in: SignIn
+) -> None:
+    held: list[Route] = []
+    enter(page, live, sign_in(bob))
+    page.goto(home(live))
+    page.evaluate("window.sameDocument = true")
+    tile = page.locator(f"#photo-{photos[1].pk} a")
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    # It is slow.
+    page.route(of_photo(photos[1]), hold)
+    for leave in (
+        lambda: page.keyboard.press("Escape"),
+        page.go_back,
+        page.get_by_role("link", name="Back", exact=True).click,
+    ):
+        with page.expect_request(of_photo(photos[1])) if not held else nullcontext():
+            tile.click()
+        expect(page.get_by_role("link", name="Back", exact=True)).to_be_focused()
+        leave()
+        expect(page.locator("#viewer")).to_be_hidden()
+        expect(tile).to_be_focused()
+        page.wait_for_url("**/g/harbour/*")
+    # It can't be reached.
+    page.route(of_photo(photos[2]), lambda route: route.abort())
+    page.locator(f"#photo-{photos[2].pk} a").click()
+    expect(page.get_by_text("The server can't be reached.")).to_be_visible()
+    expect(page.locator("#viewer")).to_be_hidden()
+    # Somebody has deleted it.
+    Photo.objects.filter(pk=photos[0].pk).update(trashed_at=timezone.now())
+    page.locator(f"#photo-{photos[0].pk} a").click()
+    expect(page.get_by_text("That photo is not here any more.")).to_be_visible()
+    expect(page.locator("#viewer")).to_be_hidden()
+    expect(page.locator(f"#photo-{photos[0].pk}")).to_have_count(0)
+    expect(tile).to_be_focused()
+    page.wait_for_url("**/g/harbour/*")
+    assert page.evaluate("window.sameDocument")
+    for route in held:
+        route.abort()
+
+
+def test_turning_goes_past_a_photo_that_somebody_deleted(
+    page: Page, live: str, photos: list[Photo], bob: User, sign_in: SignIn
+) -> None:
+    enter(page, live, sign_in(bob))
+    page.goto(home(live))
+    # What is fetched ahead would be shown without asking.
+    page.route(of_photo(photos[1]), lambda route: route.abort(), times=1)
+    with page.expect_event("requestfailed", lambda one: bool(of_photo(photos[1]).search(one.url))):
+        page.locator(f"#photo-{photos[0].pk} a").click()
+    shows(page, photos[0])
+    Photo.objects.filter(pk=photos[1].pk).update(trashed_at=timezone.now())
+    with page.expect_request(of_photo(photos[1])) as asked:
+        page.keyboard.press("ArrowRight")
+    # Who has to sign in meanwhile comes back to here.
+    assert asked.value.headers["hx-current-url"] == live + url(photos[0])
+    shows(page, photos[2])
+    page.keyboard.press("ArrowLeft")
+    shows(page, photos[0])
+    page.keyboard.press("Escape")
+    expect(page.locator(f"#photo-{photos[1].pk}")).to_have_count(0)
+
+
 # --- Into the trash ---
 
 
@@ -314,6 +475,62 @@ def test_delete_goes_on_to_the_next_photo_and_takes_the_tile_away(
     page.keyboard.press("Escape")
     expect(page.locator(f"#photo-{photos[1].pk} a")).to_be_focused()
     expect(page.locator(f"#photo-{photos[0].pk}")).to_have_count(0)
+
+
+def test_deleting_once_is_enough_and_can_be_undone_over_the_grid(
+    page: Page, live: str, photos: list[Photo], bob: User, sign_in: SignIn
+) -> None:
+    held: list[Route] = []
+    enter(page, live, sign_in(bob))
+    page.goto(home(live))
+    page.evaluate("window.sameDocument = true")
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/photos/trash", hold)
+    undo = page.locator("#toasts").get_by_role("button", name="Undo")
+    page.locator(f"#photo-{photos[1].pk} a").click()
+    shows(page, photos[1])
+    # Twice, while the first one is under way.
+    with page.expect_request("**/photos/trash"):
+        page.keyboard.press("Delete")
+    page.keyboard.press("Delete")
+    held.pop().continue_()
+    shows(page, photos[2])
+    assert not held
+    expect(page.locator(f"#photo-{photos[1].pk}")).to_have_count(0)
+    undo.click()
+    shows(page, photos[1])
+    assert Photo.objects.filter(pk=photos[1].pk).exists()
+    expect(undo).to_have_count(0)
+    # Turned on before the answer: it can still be undone, and nothing leads to the deleted one.
+    with page.expect_request("**/photos/trash"):
+        page.keyboard.press("Delete")
+    page.keyboard.press("ArrowRight")
+    shows(page, photos[2])
+    expect(page.locator("#newer")).to_have_attribute("href", re.compile(url(photos[1])))
+    held.pop().continue_()
+    expect(undo).to_be_visible()
+    expect(page.locator("#newer")).to_have_attribute("href", re.compile(url(photos[0])))
+    page.keyboard.press("Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
+    # The grid's own deletions are not undone over a photo.
+    page.locator(f"#photo-{photos[0].pk} a").click()
+    shows(page, photos[0])
+    expect(undo).to_have_count(0)
+    with page.expect_request("**/photos/trash"):
+        page.keyboard.press("Delete")
+    held.pop().continue_()
+    shows(page, photos[2])
+    page.keyboard.press("Escape")
+    # Back from the viewer it is undone into it, and the way back is the grid with its tile.
+    undo.click()
+    shows(page, photos[0])
+    page.keyboard.press("Escape")
+    expect(page.locator(f"#photo-{photos[0].pk} a")).to_be_focused()
+    page.wait_for_url("**/g/harbour/*")
+    assert page.evaluate("window.sameDocument")
 
 
 # --- Drawing ---

@@ -69,6 +69,24 @@ def test_deleted_photos_are_undone_from_the_toast(client: Client, gallery: Galle
     assert set(Photo.objects.all()) == {one, two}
 
 
+def test_undoing_a_photo_s_deletion_leads_back_to_the_photo(
+    client: Client, gallery: Gallery
+) -> None:
+    photo, other = (PhotoFactory.create(gallery=gallery) for _ in range(2))
+    page = f"/t/trip/photos/{photo.pk}/?show=unknown"
+    shown = read(send(client, "trash", photo, next=f"/t/trip/photos/{other.pk}/", back=page))
+    form = re.search(r'action="/t/trip/trash/restore">(.*?)</form>', shown, re.DOTALL)
+    assert form
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form[1]))
+    assert client.post("/t/trip/trash/restore", fields)["Location"] == page
+    # Nowhere else, whatever the form says.
+    shown = read(send(client, "trash", photo, back="https://example.org/photos/1/"))
+    form = re.search(r'action="/t/trip/trash/restore">(.*?)</form>', shown, re.DOTALL)
+    assert form
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form[1]))
+    assert client.post("/t/trip/trash/restore", fields)["Location"] == "/t/trip/trash/"
+
+
 def test_a_toast_shows_no_markup_of_a_gallery_s_name(client: Client, gallery: Gallery) -> None:
     Gallery.objects.update(name="<b>Lake</b>")
     page = read(send(client, "trash", PhotoFactory.create(gallery=gallery)))

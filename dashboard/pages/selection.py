@@ -68,13 +68,16 @@ def trash(request: PageRequest, team: str, slug: str) -> HttpResponse:
 
 
 def offer_undo(request: HttpRequest, gallery: Gallery, count: int, at: datetime) -> None:
-    """A toast that can take back exactly what was thrown away at that moment."""
+    """A toast that can take back exactly what was thrown away at that moment.
+
+    It then leads to the form's `back`, as to the photo itself, else to its `next`.
+    """
     context = {
         "words": f"{photos_are(count)} in the trash now.",
         "team": gallery.team,
         "gallery": gallery,
         "at": at.isoformat(),
-        "next": next_of(request) or _home(gallery),
+        "next": request.POST.get("back") or next_of(request) or _home(gallery),
     }
     # What is in it was escaped by the template.
     words = mark_safe(render_to_string("trash/_undo.html", context, request=request))  # noqa: S308
