@@ -121,7 +121,10 @@ def test_no_name_is_told_that_nobody_confirmed(actor: Actor, gallery: Gallery) -
     weak = PersonFactory.create(space=space, label="Canary Weak")
     hidden = PersonFactory.create(space=space, label="Canary Hidden", hidden=True)
     gone = PersonFactory.create(space=space, label="Canary Missing")
+    sure = PersonFactory.create(space=space, label="Canary Sure")
     FaceFactory.create(photo=photo, person=weak, similarity=space.confirm_threshold - 0.01)
+    # Recognised with certainty, but no human has said so.
+    FaceFactory.create(photo=photo, person=sure, similarity=0.99, left=20)
     FaceFactory.create(photo=photo, person=hidden, decision="named", left=40, right=50)
     FaceFactory.create(photo=photo, person=gone, decision="named", left=60, missing=True)
     _, home = link_to(actor, gallery, show_names=True)
