@@ -85,7 +85,8 @@ def _page_of(request: HttpRequest) -> str:
     """The page that a fragment was asked for by: its path and query on this site, else "/"."""
     page = urlsplit(request.headers.get("HX-Current-URL", ""))
     here = f"{page.path}?{page.query}" if page.query else page.path
-    return here if here.startswith("/") and url_has_allowed_host_and_scheme(here, allowed_hosts=None) else "/"
+    is_ours = here.startswith("/") and url_has_allowed_host_and_scheme(here, allowed_hosts=None)
+    return here if is_ours else "/"
 
 
 def is_fragment(request: HttpRequest) -> bool:
