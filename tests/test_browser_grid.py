@@ -535,7 +535,7 @@ def test_deleting_undoing_and_moving_keep_the_place_the_focus_and_the_history(
     expect(page.locator("#filters .n").first).to_have_text("90")
     page.mouse.move(700, 600)
     page.mouse.wheel(0, 700)
-    page.wait_for_function("scrollY > 500 && new URLSearchParams(location.search).has('at')")
+    expect(page).to_have_url(re.compile(r"[?&]at="))
     number = next(one for one in range(90) if 350 < top(one) < 700)
     entries = page.evaluate("history.length")
 
@@ -626,5 +626,5 @@ def test_photos_of_many_days_stand_under_the_headings_of_a_reload(
     page.route("**/tiles?*", lambda route: route.fulfill(body=gone, content_type="text/html"))
     with page.expect_response("**/tiles?*"):
         page.evaluate("htmx.trigger(document.body, 'busy')")
-    page.wait_for_function("document.getElementById('poller') === null")
+    expect(page.locator("#poller")).to_have_count(0)
     assert errors == []
