@@ -16,7 +16,7 @@ from django.db.models import F
 from django.http import Http404
 from django.utils import timezone
 
-from persons.models import Face, Photo, Review, ShareLink
+from persons.models import Decision, Face, Photo, ShareLink
 from persons.models.galleries import PhotoQuerySet
 
 TOKEN_BYTES = 32
@@ -59,11 +59,12 @@ def photo_of(link: ShareLink, pk: int) -> Photo:
 def names_on(link: ShareLink, photo: Photo) -> list[str]:
     """Who is on a photo, from left to right, where the link says so.
 
-    Neither guesses that wait for a human, nor anybody who has no name or is hidden.
+    What a human said of a face, and nothing that recognition alone says, however sure; nor anybody
+    who has no name or is hidden.
     """
     if not link.show_names:
         return []
-    faces = Face.objects.filter(photo=photo, missing=False, review=Review.NONE)
+    faces = Face.objects.filter(photo=photo, missing=False, decision=Decision.NAMED)
     named = faces.filter(person__isnull=False, person__hidden=False).exclude(person__label="")
     return list(dict.fromkeys(named.order_by("left", "pk").values_list("person__label", flat=True)))
 

@@ -505,3 +505,126 @@ def test_a_photo_that_arrives_takes_its_place(
         by = "-shown_at" if sort == "taken" else "-pk"
         wanted = Photo.objects.order_by(by, "-pk").values_list("pk", flat=True)
         assert order == [str(pk) for pk in wanted]
+
+
+# --- What is done with photos leaves the page where it is ---
+
+
+def test_deleting_undoing_and_moving_keep_the_place_the_focus_and_the_history(
+    page: Page,
+    live: str,
+    fill: Callable[[int], list[Photo]],
+    bob: User,
+    sign_in: SignIn,
+    team: Team,
+) -> None:
+    photos = fill(90)
+    space = Gallery.objects.get().space
+    GalleryFactory.create(team=team, space=space, name="Sea", slug="sea")
+    Photo.objects.update(taken_at=NOON, shown_at=NOON)
+    photos.reverse()
+    enter(page, live, sign_in(bob))
+    page.goto(address(live))
+
+    def tile(number: int) -> Any:
+        return page.locator(f"#photo-{photos[number].pk}")
+
+    def top(number: int) -> float:
+        return float(tile(number).evaluate("(one) => one.getBoundingClientRect().top"))
+
+    expect(page.locator("#filters .n").first).to_have_text("90")
+    page.mouse.move(700, 600)
+    page.mouse.wheel(0, 700)
+    expect(page).to_have_url(re.compile(r"[?&]at="))
+    number = next(one for one in range(90) if 350 < top(one) < 700)
+    entries = page.evaluate("history.length")
+
+    # Nothing is lost where the server can't be reached.
+    tile(number).locator("a").focus()
+    page.keyboard.press("x")
+    page.route("**/photos/trash", lambda route: route.abort())
+    page.keyboard.press("Delete")
+    expect(page.locator(".toast.error")).to_contain_text("can't be reached")
+    count_is(page, "1")
+    page.unroute("**/photos/trash")
+
+    seen = next(one for one in range(90) if top(one) > 60)
+    before = top(seen)
+    assert seen < number
+    tile(number).locator("a").focus()
+    page.keyboard.press("Delete")
+    expect(tile(number)).to_have_count(0)
+    expect(page.locator("#selection")).to_be_hidden()
+    expect(page.locator("#filters .n").first).to_have_text("89")
+    expect(tile(number + 1).locator("a")).to_be_focused()
+    assert top(seen) == pytest.approx(before, abs=2)
+    page.locator(".toast", has_text="in the trash now").get_by_role("button", name="Undo").click()
+    expect(tile(number)).to_be_attached()
+    expect(page.locator("#filters .n").first).to_have_text("90")
+    assert top(seen) == pytest.approx(before, abs=40)
+
+    # What was selected stays so until it has really moved.
+    tile(number).locator("a").focus()
+    page.keyboard.press("x")
+    move = page.locator("#selection").get_by_role("button", name="Move to")
+    move.click()
+    page.locator("#ask-move").get_by_role("button", name="Cancel").click()
+    count_is(page, "1")
+    move.click()
+    page.get_by_role("radio", name="Sea").check()
+    page.locator("#ask-move").get_by_role("button", name="Move", exact=True).click()
+    expect(tile(number)).to_have_count(0)
+    expect(page.locator(".toast", has_text="1 photo is in Sea now.")).to_be_visible()
+    expect(page.locator("#ask-move")).to_be_hidden()
+    assert page.evaluate("history.length") == entries
+    assert page.evaluate("document.activeElement.closest('.tile') !== null")
+
+
+def test_the_end_is_the_oldest_photo_and_home_the_newest(
+    page: Page, live: str, fill: Callable[[int], list[Photo]], vera: User, sign_in: SignIn
+) -> None:
+    photos = fill(400)
+    enter(page, live, sign_in(vera))
+    for sort in ("taken", "uploaded"):
+        page.goto(f"{address(live)}?sort={sort}")
+        newest, oldest = (photos[0], photos[-1])[:: 1 if sort == "taken" else -1]
+        page.locator(f"#photo-{newest.pk} a").focus()
+        page.keyboard.press("End")
+        expect(page.locator(f"#photo-{oldest.pk} a")).to_be_focused()
+        page.keyboard.press("Home")
+        expect(page.locator(f"#photo-{newest.pk} a")).to_be_focused()
+
+
+def test_photos_of_many_days_stand_under_the_headings_of_a_reload(
+    page: Page,
+    live: str,
+    fill: Callable[[int], list[Photo]],
+    bob: User,
+    sign_in: SignIn,
+    tmp_path: Path,
+) -> None:
+    files = []
+    for number in range(3):
+        path = tmp_path / f"day-{number}.jpg"
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = f"2022:07:{10 + number} 12:00:00"
+        Image.new("RGB", (300, 200), (40 * number, 90, 90)).save(path, exif=exif)
+        files.append(path)
+    fill(3)
+    enter(page, live, sign_in(bob))
+    errors: list[str] = []
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    page.goto(address(live))
+    expect(page.locator("#filters .n").first).to_have_text("3")
+    page.locator("#files").set_input_files(files)
+    expect(page.locator(".day")).to_have_text(["12 May 2024", "July 2022"])
+    expect(page.locator(".tile")).to_have_count(6)
+    expect(page.locator("#filters .n").first).to_have_text("6")
+
+    # Tiles that scrolling has dropped since they were asked after are no error.
+    gone = "<li id='photo-999999' class='tile' hx-swap-oob='true'></li>"
+    page.route("**/tiles?*", lambda route: route.fulfill(body=gone, content_type="text/html"))
+    with page.expect_response("**/tiles?*"):
+        page.evaluate("htmx.trigger(document.body, 'busy')")
+    expect(page.locator("#poller")).to_have_count(0)
+    assert errors == []

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from django.db import connection
@@ -24,6 +24,7 @@ from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFac
 SignIn = Callable[[User], Client]
 HTMX = {"HX-Request": "true"}
 NOON = datetime(2024, 5, 12, 12, tzinfo=UTC)
+PLACE = "/t/trip/g/harbour/?show=unknown&at=1700000000.7"
 
 
 @pytest.fixture
@@ -590,3 +591,58 @@ def test_what_recognising_again_costs_is_counted_when_it_is_asked(
     assert "That is 1 image, recognised here, free of charge." in text
     words = client.get(url("gallery_again"), {"photos": "37"})
     assert words.text == "That is 37 images, recognised here, free of charge."
+
+
+# --- What the tabs count, and where somebody comes back to ---
+
+
+def test_tabs_have_no_numbers_of_the_whole_gallery_where_other_filters_are_on(
+    gallery: Gallery, bob: User, vera: User, sign_in: SignIn
+) -> None:
+    photo_of(gallery, uploaded_by=bob)
+    photo_of(gallery)
+    client = sign_in(vera)
+    text = client.get(url("gallery_dates")).text
+    assert 'All <span class="n">2</span>' in text
+    assert 'id="fitting"' not in text
+    text = client.get(url("gallery_dates"), {"by": bob.pk}).text
+    assert '<span class="n">' not in text
+    assert '<li id="fitting" class="muted small num" hx-swap-oob="true">1 photo</li>' in text
+    assert 'id="fitting"' in client.get(url(), {"by": bob.pk}).text
+
+
+def test_days_that_are_the_wrong_way_round_are_turned(
+    gallery: Gallery, vera: User, sign_in: SignIn
+) -> None:
+    photo = photo_of(gallery, shown_at=datetime(2024, 5, 12, 12, tzinfo=UTC))
+    text = sign_in(vera).get(url(), {"from": "2024-06-01", "to": "2024-05-01"}).text
+    assert shown(text) == [photo.pk]
+    assert "From 1 May 2024" in text
+    assert "To 1 Jun 2024" in text
+
+
+def test_the_tabs_count_photos_that_have_just_come(
+    gallery: Gallery, vera: User, sign_in: SignIn
+) -> None:
+    photo_of(gallery)
+    client = sign_in(vera)
+    assert 'id="filters"' not in client.get(url("gallery_tiles")).text
+    assert 'All <span class="n">1</span>' in client.get(url("gallery_tiles"), {"came": "1"}).text
+
+
+@pytest.mark.parametrize(
+    ("page", "back"),
+    [
+        (f"http://testserver{PLACE}", PLACE),
+        (f"https://elsewhere.example{PLACE}", PLACE),
+        ("http://testserver//elsewhere.example/g", "/"),
+        ("javascript:alert(1)", "/"),
+        ("", "/"),
+    ],
+)
+def test_whoever_was_signed_out_comes_back_to_the_same_place(
+    page: str, back: str, gallery: Gallery, client: Client
+) -> None:
+    headers = {"HX-Request": "true", "HX-Current-URL": page}
+    away = urlsplit(client.get(url(), headers=headers)["HX-Redirect"])
+    assert parse_qs(away.query)["next"] == [back]

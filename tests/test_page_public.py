@@ -121,7 +121,10 @@ def test_no_name_is_told_that_nobody_confirmed(actor: Actor, gallery: Gallery) -
     weak = PersonFactory.create(space=space, label="Canary Weak")
     hidden = PersonFactory.create(space=space, label="Canary Hidden", hidden=True)
     gone = PersonFactory.create(space=space, label="Canary Missing")
+    sure = PersonFactory.create(space=space, label="Canary Sure")
     FaceFactory.create(photo=photo, person=weak, similarity=space.confirm_threshold - 0.01)
+    # Recognised with certainty, but no human has said so.
+    FaceFactory.create(photo=photo, person=sure, similarity=0.99, left=20)
     FaceFactory.create(photo=photo, person=hidden, decision="named", left=40, right=50)
     FaceFactory.create(photo=photo, person=gone, decision="named", left=60, missing=True)
     _, home = link_to(actor, gallery, show_names=True)
@@ -164,7 +167,7 @@ def test_all_photos_are_reached_page_by_page_in_a_fixed_number_of_queries(
     while address:
         with django_assert_num_queries(3 if address == home else 2):
             page = client.get(address).text
-        seen += map(int, re.findall(r'<li><a href="[^"]+/photo/(\d+)/"', page))
+        seen += map(int, re.findall(r'<li id="photo-(\d+)"><a ', page))
         more = re.search(r'rel="next" href="([^"]+)"', page)
         address = home + more[1] if more else ""
     ordered = sorted(photos, key=lambda photo: (photo.shown_at, photo.pk), reverse=True)
@@ -172,6 +175,24 @@ def test_all_photos_are_reached_page_by_page_in_a_fixed_number_of_queries(
     page = client.get(f"{home}photo/{seen[12]}/").text
     assert f'id="newer" rel="prev" href="{home}photo/{seen[11]}/"' in page
     assert f'id="older" rel="next" href="{home}photo/{seen[13]}/"' in page
+    # Its way back leads to where it stands, with some newer ones above, and on from there.
+    monkeypatch.setattr(public, "ABOVE", 4)
+    place = re.search(r'id="up"[^>]* href="([^"#]+)#photo-(\d+)"', page)
+    assert place
+    assert int(place[2]) == seen[12]
+    with django_assert_num_queries(3):
+        page = client.get(place[1]).text
+    assert list(map(int, re.findall(r'<li id="photo-(\d+)"', page))) == seen[8:18]
+    newer = re.search(r'rel="prev" href="([^"]+)"', page)
+    assert newer
+    page = client.get(home + newer[1]).text
+    assert list(map(int, re.findall(r'<li id="photo-(\d+)"', page)))[4] == seen[8]
+    first = client.get(f"{home}photo/{seen[2]}/").text
+    place = re.search(r'id="up"[^>]* href="([^"#]+)#', first)
+    assert place
+    page = client.get(place[1]).text
+    assert "35 photos" in page
+    assert list(map(int, re.findall(r'<li id="photo-(\d+)"', page))) == seen[:10]
 
 
 # --- Links that do not work ---

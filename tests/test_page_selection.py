@@ -326,3 +326,34 @@ def test_a_viewer_downloads_and_changes_nothing(
     assert b"".join(response.streaming_content).startswith(b"PK")
     for what in ("trash", "move", "recognise"):
         assert send(sign_in(vera), what, photo).status_code == 403
+
+
+# --- Over the grid ---
+
+
+def test_a_grid_that_stays_is_told_which_photos_left_it(
+    client: Client, gallery: Gallery, team: Team
+) -> None:
+    one, two, three, four = (PhotoFactory.create(gallery=gallery) for _ in range(4))
+    other = GalleryFactory.create(team=team, space=gallery.space, name="Sea", slug="sea")
+    PhotoFactory.create(gallery=other, sha256=three.sha256)
+    htmx = {"HX-Request": "true"}
+
+    def post(what: str, *photos: Photo, **data: str) -> str:
+        fields = {"photo": [photo.pk for photo in photos], **data}
+        response = client.post(f"/t/trip/g/lake/photos/{what}", fields, headers=htmx)
+        assert response.status_code == 200
+        return str(response.text)
+
+    text = post("trash", one)
+    assert f'data-gone="{one.pk}"' in text
+    assert "1 photo is in the trash now." in text
+    assert "Undo" in text
+    text = post("move", two, three)
+    assert "<h1" not in text
+    assert 'value="sea"' in text
+    assert 'name="photo"' not in text
+    text = post("move", two, three, to="sea")
+    assert f'data-gone="{two.pk}"' in text
+    assert "in Sea already and stayed here" in text
+    assert 'data-gone=""' in post("recognise", four)

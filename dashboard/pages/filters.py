@@ -49,12 +49,15 @@ class GridQuery:
         """Whatever is no value of its parameter is left out, as if it had not been asked for."""
         people = (_number(text) for text in data.getlist("person"))
         show, sort = data.get("show", ""), data.get("sort", "")
+        since, until = day_of(data.get("from", "")), day_of(data.get("to", ""))
+        if since and until and since > until:
+            since, until = until, since
         return cls(
             show=show if show in SHOWN else "",
             people=tuple(dict.fromkeys(one for one in people if one is not None))[:MOST_PEOPLE],
             by=_number(data.get("by", "")),
-            since=day_of(data.get("from", "")),
-            until=day_of(data.get("to", "")),
+            since=since,
+            until=until,
             sort=sort if sort in SORTS else TAKEN,
         )
 
@@ -82,6 +85,11 @@ class GridQuery:
     @property
     def is_filtered(self) -> bool:
         return replace(self, sort=TAKEN) != GridQuery()
+
+    @property
+    def is_narrowed(self) -> bool:
+        """By something else than a tab: then what tabs count of the whole gallery says nothing."""
+        return replace(self, show="", sort=TAKEN) != GridQuery()
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -191,6 +199,9 @@ def _address(query: GridQuery, **changes: Any) -> str:
 
 
 def tabs_of(query: GridQuery, counts: Mapping[str, int]) -> list[Tab]:
+    """`counts` are of the whole gallery: without numbers where other filters are on."""
+    if query.is_narrowed:
+        counts = {}
     return [
         Tab(key, label, replace(query, show=key).string or "?", counts.get(key))
         for key, label in SHOWN.items()

@@ -140,23 +140,26 @@ def _with_named(request: PageRequest, asked: Asked) -> HttpResponse:
 def tiles(request: PageRequest, team: str, slug: str) -> HttpResponse:
     """What became of busy tiles. `?busy=<pk>.<state>.<prepared>` says what the page shows of each.
 
-    Those that moved are sent, with the tabs' new counts; nothing else on the page is touched.
+    Those that moved are sent; with the tabs' new counts if any did, or if photos `?came`. Nothing
+    else on the page is touched.
     """
     found = gallery_for(request.user, team, slug)
     query = GridQuery.parse(request.GET)
     shown = dict(_seen(text) for text in request.GET.getlist("busy")[:MOST_POLLED])
     photos = list(tiles_of(Photo.objects.filter(gallery=found, pk__in=shown)))
     moved = [photo for photo in photos if tile_state(photo) != shown[photo.pk]]
+    gone = sorted(shown.keys() - {photo.pk for photo in photos})
     busy = any(photo.is_busy for photo in photos)
+    recount = bool(moved or gone or request.GET.get("came"))
     context = {
         "team": found.team,
         "gallery": found,
         "asked": query,
         "query": query.string,
         "photos": moved,
-        "gone": sorted(shown.keys() - {photo.pk for photo in photos}),
+        "gone": gone,
         "poll": poll_again(request, moved=bool(moved)) if busy else None,
-        "tabs": tabs_of(query, counts_of(found)) if moved else None,
+        "tabs": tabs_of(query, counts_of(found)) if recount else None,
     }
     return fragment(request, "galleries/_poll.html", context)
 

@@ -46,6 +46,8 @@ from persons.storage import stored
 P = ParamSpec("P")
 
 PAGE = 60
+ABOVE = 24
+"""So many newer photos stand above the one that somebody comes back to."""
 ZIP_PART = 5000
 """Photos in one zip: a larger gallery is downloaded in parts."""
 RENDITIONS = ("thumb", "medium", "large")
@@ -113,22 +115,32 @@ def gallery(request: PageRequest, shared: str) -> HttpResponseBase:
 
 @by_link
 def _gallery(request: PageRequest, link: ShareLink) -> HttpResponse:
-    before = request.GET.get("before", "")
+    at, before = request.GET.get("at", ""), request.GET.get("before", "")
     photos = shares.photos_of(link)
-    rows = list(_after(photos, before)[: PAGE + 1])
+    above = _above(photos, at)
+    if not above:
+        rows = list(_after(photos, before)[: PAGE + 1])
+        newer = ""
+    else:
+        # Around the photo that somebody comes back from.
+        newer = key_of(above[ABOVE - 1]) if len(above) > ABOVE else ""
+        above = above[:ABOVE][::-1]
+        rows = [*above, *_after(photos, key_of(above[-1]))[: PAGE + 1 - len(above)]]
+    is_first = not newer and (bool(above) or not before)
     shown = rows[:PAGE]
     context = {
         "link": link,
         "token": _token(request),
         "photos": shown,
+        "newer": newer,
         "older": key_of(shown[-1]) if len(rows) > PAGE else "",
-        "is_first": not before,
+        "is_first": is_first,
     }
-    if not before:
+    if is_first:
         count = photos.order_by().count()
         context |= {"count": count, "parts": _parts(count) if link.allow_download else []}
     response = render(request, "public/gallery.html", context)
-    if not before and _seen(link) not in request.COOKIES:
+    if is_first and _seen(link) not in request.COOKIES:
         told = cache.add(f"link-told:{link.pk}", 1, TOLD_SECONDS)
         record_view(link=link, is_told=told)
         _set_cookie(response, request, _seen(link), "1", SEEN_SECONDS)
@@ -200,13 +212,32 @@ def key_of(photo: Photo) -> str:
     return f"{(since.days * 86400 + since.seconds) * 10**6 + since.microseconds}.{photo.pk}"
 
 
-def _after(photos: PhotoQuerySet, key: str) -> PhotoQuerySet:
-    """The photos below the one with this key."""
+def _parsed(key: str) -> tuple[datetime, int] | None:
     found = _KEY.fullmatch(key)
     if found is None:
+        return None
+    with suppress(OverflowError):
+        return _EPOCH + timedelta(microseconds=int(found[1])), int(found[2])
+    return None
+
+
+def _after(photos: PhotoQuerySet, key: str) -> PhotoQuerySet:
+    """The photos below the one with this key."""
+    found = _parsed(key)
+    if found is None:
         return photos
-    at = _EPOCH + timedelta(microseconds=int(found[1]))
-    return photos.filter(Q(shown_at__lt=at) | Q(shown_at=at, pk__lt=int(found[2])))
+    at, pk = found
+    return photos.filter(Q(shown_at__lt=at) | Q(shown_at=at, pk__lt=pk))
+
+
+def _above(photos: PhotoQuerySet, key: str) -> list[Photo]:
+    """The next photos above the one with this key, from it upwards, and one more than are shown."""
+    found = _parsed(key)
+    if found is None:
+        return []
+    at, pk = found
+    newer = photos.filter(Q(shown_at__gt=at) | Q(shown_at=at, pk__gt=pk))
+    return list(newer.order_by("shown_at", "pk")[: ABOVE + 1])
 
 
 # --- One photo ---
@@ -224,6 +255,7 @@ def photo(request: PageRequest, link: ShareLink, pk: int) -> HttpResponse:
         "link": link,
         "token": _token(request),
         "photo": found,
+        "key": key_of(found),
         "names": shares.names_on(link, found),
         "newer": newer.order_by("shown_at", "pk").values_list("pk", flat=True).first(),
         "older": older.values_list("pk", flat=True).first(),

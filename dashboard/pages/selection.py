@@ -19,7 +19,15 @@ from django.utils.safestring import mark_safe
 from django.views.decorators.http import require_POST
 
 from dashboard.middleware import PageRequest
-from dashboard.pages.shared import actor_of, go_back, next_of, refuse, signed_in
+from dashboard.pages.shared import (
+    actor_of,
+    fragment,
+    go_back,
+    is_fragment,
+    next_of,
+    refuse,
+    signed_in,
+)
 from persons.access import galleries_written_by, gallery_for
 from persons.actions.moving import Moved, move_photos
 from persons.actions.photos import recognise_photos_again, record_download
@@ -64,7 +72,15 @@ def trash(request: PageRequest, team: str, slug: str) -> HttpResponse:
     offer_undo(request, found, done.count, done.at)
     if gone:
         messages.info(request, f"{photos_are(gone)} not in this gallery any more.")
-    return go_back(request, _home(found))
+    return _done(request, found, pks)
+
+
+def _done(request: HttpRequest, gallery: Gallery, pks: Sequence[int]) -> HttpResponse:
+    """Back to the grid; or, for a grid that stays where it is, which of the photos have left it."""
+    if not is_fragment(request):
+        return go_back(request, _home(gallery))
+    here = Photo.objects.filter(gallery=gallery, pk__in=pks).values_list("pk", flat=True)
+    return fragment(request, "galleries/_done.html", {"gone": sorted(set(pks) - set(here))})
 
 
 def offer_undo(request: HttpRequest, gallery: Gallery, count: int, at: datetime) -> None:
@@ -101,7 +117,7 @@ def move(request: PageRequest, team: str, slug: str) -> HttpResponse:
     except Refused as error:
         return _choose(request, found, pks, error=str(error))
     _tell_moved(request, moved, into)
-    return go_back(request, _home(found))
+    return _done(request, found, pks)
 
 
 def _choose(
@@ -119,7 +135,8 @@ def _choose(
         "next": next_of(request) or _home(gallery),
         "error": error,
     }
-    return render(request, "galleries/move.html", context, status=422 if error else 200)
+    template = "galleries/_move.html" if is_fragment(request) else "galleries/move.html"
+    return render(request, template, context, status=422 if error else 200)
 
 
 def _tell_moved(request: HttpRequest, moved: Moved, into: Gallery) -> None:
@@ -148,7 +165,7 @@ def recognise(request: PageRequest, team: str, slug: str) -> HttpResponse:
     if left:
         words += f" {photos_are(left, was=True)} waiting for it already, or not here any more."
     messages.success(request, words)
-    return go_back(request, _home(found))
+    return _done(request, found, pks)
 
 
 # --- Download ---

@@ -73,13 +73,20 @@ def signed_in(
         if request.user.is_authenticated:
             return view(request, *args, **kwargs)  # type: ignore[arg-type]
         if is_fragment(request):
-            here = urlsplit(request.headers.get("HX-Current-URL", "")).path or "/"
-            to_login = redirect_to_login(here, resolve_url(settings.LOGIN_URL))
+            to_login = redirect_to_login(_page_of(request), resolve_url(settings.LOGIN_URL))
             return HttpResponseClientRedirect(to_login.url)
         return redirect_to_login(request.get_full_path(), resolve_url(settings.LOGIN_URL))
 
     wraps(view)(guarded)
     return guarded
+
+
+def _page_of(request: HttpRequest) -> str:
+    """The page that a fragment was asked for by: its path and query on this site, else "/"."""
+    page = urlsplit(request.headers.get("HX-Current-URL", ""))
+    here = f"{page.path}?{page.query}" if page.query else page.path
+    is_ours = here.startswith("/") and url_has_allowed_host_and_scheme(here, allowed_hosts=None)
+    return here if is_ours else "/"
 
 
 def is_fragment(request: HttpRequest) -> bool:

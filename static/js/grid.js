@@ -93,14 +93,20 @@
 
   // --- Loading and dropping ---
 
-  async function fetchSheet(place, signal) {
-    const response = await fetch(address(place), { headers: { "HX-Request": "true" }, signal });
+  // A part of this page, as htmx asks for it: whoever was signed out comes back to this place.
+  async function ask(url, options = {}) {
+    const headers = { "HX-Request": "true", "HX-Current-URL": location.href };
+    const response = await fetch(url, { ...options, headers });
     const away = response.headers.get("HX-Redirect");
     if (away) {
       // Files that are under way would be lost with this page.
       if (!window.rollcall.upload?.isOpen()) location.href = away;
       throw new DOMException("signed out", "AbortError");
     }
+    return response;
+  }
+  async function fetchSheet(place, signal) {
+    const response = await ask(address(place), { signal });
     if (!response.ok) throw new Error(String(response.status));
     const holder = document.createElement("template");
     holder.innerHTML = await response.text();
@@ -305,6 +311,69 @@
     setTimeout(() => tile.classList.remove("is-here"), 1700);
   }
 
+  function showOnly(section) {
+    for (const one of sheets()) {
+      watch.unobserve(one);
+      one.remove();
+    }
+    setEdge("newer", "");
+    setEdge("older", "");
+    if (!section) return;
+    root.append(section);
+    show(section);
+    setEdge("older", section.dataset.older);
+    if (section.dataset.newer) setEdge("newer", section.dataset.newer);
+  }
+
+  // What is there now, at the same place: after photos came that the page knows in part or not.
+  async function renew() {
+    const asked = (generation += 1);
+    const seen = firstSeen();
+    const isTop = !edge("newer") && (!seen || seen === root.querySelector(".tile"));
+    let section = null;
+    try {
+      section = await fetchSheet(isTop || !seen ? {} : { at: keyOf(seen) });
+    } catch {
+      // What is shown stays; scrolling and loading anew bring the rest.
+      return;
+    }
+    if (asked !== generation) return;
+    const top = seen?.isConnected ? seen.getBoundingClientRect().top : null;
+    const before = scrollY;
+    const focused = document.activeElement?.closest?.("#tiles .tile")?.id;
+    showOnly(section);
+    const fresh = seen && document.getElementById(seen.id);
+    const put = () => {
+      if (isTop) scrollTo(0, before);
+      else if (fresh?.isConnected && top !== null) scrollBy(0, fresh.getBoundingClientRect().top - top);
+    };
+    put();
+    if (edge("newer") && !isTop) {
+      await loadMore("newer");
+      put();
+    }
+    if (focused) document.getElementById(focused)?.querySelector("a").focus({ preventScroll: true });
+    placeMark();
+  }
+
+  // The tabs' numbers, the months and how many photos fit the filters.
+  function recount() {
+    const url = document.getElementById("selection")?.dataset.dates;
+    if (url) window.htmx?.ajax("GET", url, { target: "#dates-list", swap: "outerHTML" });
+  }
+
+  // To the newest photo or the oldest, also where that is not loaded. 1800 is before all of them.
+  async function goToEnd(side) {
+    const all = sheets();
+    const outermost = side === "older" ? all[all.length - 1] : all[0];
+    if (edge(side) || outermost?.classList.contains("dropped")) {
+      const lowest = sort === "uploaded" ? "0" : "-5364662400000000.0";
+      if (!(await jump(side === "older" ? { after: lowest } : {}))) return null;
+    }
+    const loaded = tiles();
+    return side === "older" ? loaded[loaded.length - 1] : loaded[0];
+  }
+
   // Elsewhere in the gallery at once: to a month, or to a photo that the viewer came to.
   async function jump(place) {
     const asked = (generation += 1);
@@ -312,17 +381,8 @@
     try {
       const section = await fetchSheet(place);
       if (asked !== generation) return false;
-      for (const one of sheets()) {
-        watch.unobserve(one);
-        one.remove();
-      }
-      setEdge("newer", "");
-      setEdge("older", "");
+      showOnly(section);
       if (!section) return false;
-      root.append(section);
-      show(section);
-      setEdge("older", section.dataset.older);
-      if (section.dataset.newer) setEdge("newer", section.dataset.newer);
       scrollTo(0, 0);
       if (edge("newer")) scrollBy(0, section.getBoundingClientRect().top - toolbar());
       placeMark();
@@ -347,27 +407,49 @@
     const holder = document.createElement("template");
     holder.innerHTML = html;
     const tile = holder.content.querySelector(".tile");
-    if (!tile || filtered || document.getElementById(tile.id)) return;
+    came = true;
+    if (!tile || filtered || document.getElementById(tile.id)) return soonAsked();
     const key = keyOf(tile);
     const all = sheets();
     let section = all.find((one) => isAbove(key, one.dataset.last));
     if (!section) {
-      if (edge("older")) return;
+      if (edge("older")) return soonAsked();
       section = all[all.length - 1] || newSheet(key, (one) => root.prepend(one));
       section.dataset.last = key;
     } else if (!section.dataset.above && isAbove(key, section.dataset.first)) {
-      if (section === all[0] && edge("newer")) return;
+      if (section === all[0] && edge("newer")) return soonAsked();
       if (section === all[0] && section.childElementCount && section.querySelectorAll(".tile").length >= FULL) {
         section = newSheet(key, (one) => all[0].before(one));
       }
       section.dataset.first = key;
     }
     // One that is dropped has it when it is loaded again.
-    if (section.classList.contains("dropped")) return;
+    if (section.classList.contains("dropped")) return soonAsked();
     put(tile, key, section);
     dirty.add(section);
     if (dirty.size === 1) requestAnimationFrame(tidy);
   }
+  // The tabs count a photo that has arrived as soon as the page asks after its tiles.
+  let came = false;
+  function soonAsked() {
+    window.htmx?.trigger(document.body, "busy");
+  }
+  document.addEventListener("htmx:configRequest", (event) => {
+    if (event.detail.elt.id !== "poller" || !came) return;
+    event.detail.parameters.set("came", "1");
+    came = false;
+  });
+  // Tiles that were dropped since they were asked after come again with their sheet.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.requestConfig?.elt?.id !== "poller") return;
+    const holder = document.createElement("template");
+    holder.innerHTML = event.detail.serverResponse;
+    const away = [...holder.content.querySelectorAll("li[id^=photo-]")].filter((tile) => !document.getElementById(tile.id));
+    if (!away.length) return;
+    for (const tile of away) tile.remove();
+    event.detail.serverResponse = holder.innerHTML;
+  });
+
   const FULL = 60;
   const dirty = new Set();
   function tidy() {
@@ -418,17 +500,47 @@
   }
 
   function remove(pk) {
-    const tile = document.getElementById(`photo-${pk}`);
-    const section = tile?.closest(".sheet");
-    if (!section || !root.contains(section)) return;
-    const list = tile.parentElement;
-    tile.remove();
-    if (!list.children.length) {
+    removeAll([pk]);
+  }
+  // What is looked at stays where it is; where all of it goes, the next photo comes there. Gives
+  // the tile that is nearest to what is seen.
+  function removeAll(pks) {
+    const gone = new Set(pks.map(String));
+    const all = tiles();
+    const first = Math.max(all.indexOf(firstSeen()), 0);
+    const stays = (tile) => !gone.has(pkOf(tile));
+    const anchor = all.slice(first).find(stays) || all.slice(0, first).reverse().find(stays);
+    const place = anchor && anchor.getBoundingClientRect().top < innerHeight ? anchor : all[first];
+    const before = place?.getBoundingClientRect().top;
+    const touched = new Set();
+    for (const tile of all) {
+      if (stays(tile)) continue;
+      touched.add(tile.closest(".sheet"));
+      const list = tile.parentElement;
+      tile.remove();
+      if (list.children.length) continue;
       list.previousElementSibling?.remove();
       list.remove();
     }
-    keepingPlace(() => (section.querySelector(".tile") ? layOut(section) : section.remove()));
+    for (const section of touched) {
+      if (section.querySelector(".tile")) layOut(section);
+      else section.remove();
+    }
     joinHeadings();
+    if (anchor) scrollBy(0, anchor.getBoundingClientRect().top - before);
+    placeMark();
+    return anchor;
+  }
+  // Asks after these photos' tiles, whatever they show: their state is another one now.
+  function refresh(pks) {
+    for (const pk of pks) {
+      const tile = document.getElementById(`photo-${pk}`);
+      if (!tile || tile.querySelector("[name=busy]")) continue;
+      const busy = document.createElement("input");
+      Object.assign(busy, { type: "hidden", name: "busy", value: `${pk}.` });
+      tile.append(busy);
+    }
+    window.htmx?.trigger(document.body, "busy");
   }
 
   document.addEventListener("htmx:oobAfterSwap", (event) => {
@@ -565,6 +677,6 @@
     });
   }).observe(root);
 
-  window.rollcall.grid = { root, tiles, sheets, keyOf, pkOf, address, isAbove, add, remove, reveal, jump, toolbar };
+  window.rollcall.grid = { root, tiles, sheets, keyOf, pkOf, address, ask, isAbove, add, remove, removeAll, refresh, renew, recount, reveal, jump, goToEnd, toolbar };
   comeBack();
 })();

@@ -30,6 +30,66 @@
   }, { rootMargin: "150% 0px" });
   if (wall && byId("more")) watch.observe(byId("more"));
 
+  // --- Going to a photo, turning, and coming back to its place ---
+
+  // Turning takes the place of the page in the history: going back leads to all the photos, to the
+  // one that was seen last. How long the history was says whether the page before is that one.
+  const home = location.pathname.replace(/photo\/[0-9]+\/$/, "");
+  const up = byId("up");
+  const recall = (name) => {
+    try {
+      return sessionStorage.getItem(`${name}:${home}`);
+    } catch {
+      return null;
+    }
+  };
+  const remember = (name, value) => {
+    try {
+      if (value === null) sessionStorage.removeItem(`${name}:${home}`);
+      else sessionStorage.setItem(`${name}:${home}`, value);
+    } catch {
+      // A browser that keeps nothing: links lead there all the same.
+    }
+  };
+  const isPlain = (event) => !(event.defaultPrevented || event.button || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey);
+
+  wall?.addEventListener("click", (event) => {
+    if (event.target.closest("a") && isPlain(event)) remember("from", "here");
+  });
+  if (up) {
+    if (recall("from") === "here") remember("from", String(history.length));
+    else if (recall("from") !== String(history.length)) remember("from", null);
+    remember("last", `${up.dataset.photo} ${up.getAttribute("href")}`);
+  }
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("#newer, #older, #up");
+    if (!link || !isPlain(event)) return;
+    event.preventDefault();
+    if (link === up && recall("from")) history.back();
+    else location.replace(link.href);
+  });
+  function comeBack() {
+    const [pk, place] = (recall("last") || "").split(" ");
+    remember("last", null);
+    remember("from", null);
+    if (!pk) return;
+    const photo = byId(`photo-${pk}`);
+    if (!photo) {
+      location.replace(place);
+      return;
+    }
+    const { top, bottom } = photo.getBoundingClientRect();
+    if (top < 0 || bottom > innerHeight) photo.scrollIntoView({ block: "center" });
+    photo.querySelector("a").focus({ preventScroll: true });
+  }
+  if (wall) {
+    addEventListener("pageshow", (event) => {
+      const [way] = performance.getEntriesByType("navigation");
+      if (event.persisted || way?.type === "back_forward") comeBack();
+      else remember("last", null);
+    });
+  }
+
   const go = (id) => byId(id)?.click();
   document.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey) return;

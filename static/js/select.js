@@ -248,9 +248,8 @@
       if (event.shiftKey && anchor) extend(tile);
       else toggle(tile);
     } else if (event.key === "Home" || event.key === "End") {
-      const all = grid.tiles();
       event.preventDefault();
-      goTo(event.key === "Home" ? all[0] : all[all.length - 1]);
+      grid.goToEnd(event.key === "Home" ? "newer" : "older").then(goTo);
     }
   });
   root.addEventListener("focusin", (event) => {
@@ -326,14 +325,122 @@
       event.preventDefault();
       return;
     }
-    for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
-    const button = event.submitter;
-    if (button && !("stays" in button.dataset)) {
-      sessionStorage.removeItem(REMEMBERED);
-      leaving = true;
-    } else toast("The download begins as soon as the first photo is packed.", "info");
+    if (event.submitter && "stays" in event.submitter.dataset) {
+      toast("The download begins as soon as the first photo is packed.", "info");
+      return;
+    }
+    event.preventDefault();
+    const url = event.submitter?.formAction;
+    if (url) done(url);
   });
-  let leaving = false;
+
+  // What is done with the selection leaves the page where it is; nothing of it is lost where the
+  // server can't be reached.
+  let doing = false;
+  async function send(url, more = {}) {
+    if (doing) return null;
+    doing = true;
+    form.setAttribute("aria-busy", "true");
+    try {
+      const body = new URLSearchParams([...new FormData(form), ...Object.entries(more)]);
+      const response = await grid.ask(url, { method: "POST", body });
+      const html = await response.text();
+      if (response.status >= 400 && response.status !== 422) {
+        const isPlain = (response.headers.get("Content-Type") || "").startsWith("text/plain");
+        toast(isPlain && html.length < 400 ? html : "That could not be done. Try again in a moment.", "error");
+        return null;
+      }
+      return { isDone: response.ok, html };
+    } catch (error) {
+      if (error.name !== "AbortError") toast("The server can't be reached. Nothing was changed: try again.", "error");
+      return null;
+    } finally {
+      doing = false;
+      form.removeAttribute("aria-busy");
+    }
+  }
+  // Toasts and counts of an answer; what is left of it is a part of the page.
+  function take(html) {
+    const holder = document.createElement("template");
+    holder.innerHTML = html;
+    window.htmx?.swap("#selection", html, { swapStyle: "none" }, { eventInfo: { target: form } });
+    for (const one of holder.content.querySelectorAll("[hx-swap-oob]")) one.remove();
+    return holder.content;
+  }
+  async function done(url, more) {
+    const pks = [...selected];
+    const answer = await send(url, more);
+    if (!answer) {
+      // A dialog would lie over what is said of it.
+      for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+      return;
+    }
+    const part = take(answer.html);
+    if (!answer.isDone) {
+      // The dialog asks again, and says why.
+      const asked = document.getElementById("move-to");
+      if (asked && part.querySelector("form, .error")) asked.replaceChildren(part);
+      return;
+    }
+    for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+    const gone = (part.querySelector("#done")?.dataset.gone || "").split(",").filter(Boolean);
+    const near = nearest(new Set(gone));
+    clear();
+    const seen = grid.removeAll(gone);
+    grid.refresh(pks.filter((pk) => !gone.includes(pk)));
+    focusOn(near && isSeen(near) ? near : seen);
+    grid.recount();
+  }
+  // The tile that takes the place of the current one when these are gone.
+  function nearest(gone) {
+    const all = grid.tiles();
+    const at = all.indexOf(tileFor(current));
+    const stays = (tile) => !gone.has(pkOf(tile));
+    return at < 0 ? null : all.slice(at).find(stays) || all.slice(0, at).reverse().find(stays);
+  }
+  const isSeen = (tile) => {
+    const box = tile.getBoundingClientRect();
+    return box.bottom > grid.toolbar() && box.top < innerHeight;
+  };
+  function focusOn(tile) {
+    if (!tile?.isConnected) return;
+    current = pkOf(tile);
+    rove();
+    link(tile).focus({ preventScroll: true });
+  }
+  async function askWhere(dialog) {
+    const answer = await send(dialog.dataset.url);
+    if (!answer) return;
+    const part = take(answer.html);
+    if (!answer.isDone) return;
+    document.getElementById("move-to").replaceChildren(part);
+    dialog.showModal();
+  }
+  document.addEventListener("submit", (event) => {
+    if (event.target.closest("#move-to")) {
+      event.preventDefault();
+      done(event.target.action, { to: new FormData(event.target).get("to") });
+    } else if (event.target.matches("#toasts form[action$='/trash/restore']") && !document.body.classList.contains("viewing")) {
+      event.preventDefault();
+      undo(event.target);
+    }
+  });
+  // The answer is this page's grid, with what there is to say.
+  async function undo(toastForm) {
+    try {
+      const response = await grid.ask(toastForm.action, { method: "POST", body: new URLSearchParams(new FormData(toastForm)) });
+      const html = await response.text();
+      if (response.status >= 400 && response.status !== 422) throw new Error(String(response.status));
+      toastForm.closest(".toast")?.remove();
+      take(html);
+    } catch (error) {
+      if (error.name !== "AbortError") toast("That could not be taken back just now. Try again.", "error");
+      return;
+    }
+    await grid.renew();
+    focusOn(tileFor(current));
+    grid.recount();
+  }
   document.addEventListener("click", (event) => {
     const what = event.target.closest?.("#selection [data-select]")?.dataset.select;
     if (what === "none") clear();
@@ -344,6 +451,11 @@
     event.preventDefault();
     const photos = selected.size === 1 ? "1 photo" : `${selected.size.toLocaleString("en")} photos`;
     for (const words of dialog.querySelectorAll("[data-role=photos]")) words.textContent = photos;
+    if (asking.dataset.ask === "move") {
+      dialog.dataset.url = asking.formAction;
+      if (selected.size) askWhere(dialog);
+      return;
+    }
     dialog.showModal();
     if (asking.dataset.ask === "recognise") estimate(dialog.querySelector("[data-role=words]"));
   });
@@ -360,7 +472,7 @@
   // --- Back from a photo ---
 
   addEventListener("pagehide", () => {
-    if (leaving || !selected.size) sessionStorage.removeItem(REMEMBERED);
+    if (!selected.size) sessionStorage.removeItem(REMEMBERED);
     else sessionStorage.setItem(REMEMBERED, [...selected].join(","));
   });
   const [way] = performance.getEntriesByType("navigation");

@@ -229,6 +229,11 @@
     tell(now, isOver);
     if (isOver) {
       clearInterval(ticking);
+      // Under the headings that all of them together make, with those that another tab had sent.
+      if (ticking && now.counts.added + now.counts.present + now.counts.restored) {
+        window.rollcall.grid.renew();
+        window.rollcall.grid.recount();
+      }
       ticking = 0;
     }
   }
