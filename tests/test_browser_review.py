@@ -11,12 +11,16 @@ from django.test import Client
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
+from persons.actions.faces import name_face
+from persons.actions.review import decide_face
 from persons.models import Decision, Face, Gallery, Team, User
 from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory
+from tests.fakes import by
 from tests.test_page_photos import enter
 
 SignIn = Callable[[User], Client]
 ANSWER_SECONDS = 0.4
+SLOW_SECONDS = 1.0
 BOUNCE = 160
 """Milliseconds after which a key counts for the card that has just come."""
 
@@ -71,7 +75,7 @@ def test_undo_takes_back_what_was_done_last_also_before_it_is_answered(review: P
     assert other != one
     review.keyboard.press("Delete")
     review.keyboard.press("Backspace")
-    expect(review.locator("#toasts")).to_contain_text("Taken back: Ignored.", timeout=15_000)
+    expect(review.locator("#review-said")).to_have_text("Taken back: Ignored.", timeout=15_000)
     expect(review.locator(f"[data-card][data-face='{other}']")).to_be_visible()
     assert ignored() == {one}
 
@@ -84,6 +88,8 @@ def test_undo_goes_back_as_often_as_its_key_is_pressed(review: Page) -> None:
     for _ in range(3):
         review.keyboard.press("Backspace")
     wait_for(review, lambda: not ignored())
+    expect(review.locator("#review-count .num")).to_have_text("5")
+    expect(review.locator("#review-kinds .n").first).to_have_text("5")
     expect(review.get_by_text("nothing of yours left")).to_have_count(0)
 
 
@@ -98,3 +104,137 @@ def test_a_face_is_named_by_typing_and_the_next_by_one_key(review: Page) -> None
     review.keyboard.press("1")
     named = Face.objects.exclude(person=None).values_list("pk", "person__label")
     wait_for(review, lambda: dict(named.all()) == {first: "Boris", second: "Anna"})
+
+
+def test_a_double_click_or_tap_decides_one_face(review: Page) -> None:
+    one = shown(review)
+    review.wait_for_timeout(BOUNCE)
+    review.locator("#review-card [data-key=ignore]").dblclick()
+    expect(review.locator("#review-done")).to_contain_text("Ignored")
+    other = shown(review)
+    assert other != one
+    # A double tap is two clicks, and no browser says that they belong together.
+    review.wait_for_function("performance.now() > 2000")
+    box = review.locator("#review-card [data-recent] > button").first.bounding_box()
+    assert box
+    for _ in range(2):
+        review.mouse.click(box["x"] + 20, box["y"] + 20)
+    expect(review.locator("#review-done")).to_contain_text("This is Anna")
+    third = shown(review)
+    wait_for(review, lambda: Face.objects.exclude(decision=Decision.NONE).count() == 2)
+    # A click that belongs to this card counts, and no other had been waiting.
+    review.wait_for_timeout(1000)
+    review.locator("#review-card [data-key=ignore]").click()
+    wait_for(review, lambda: ignored() == {one, third})
+    assert Face.objects.get(decision=Decision.NAMED).pk == other
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = decide_face
+
+    def late(**values: Any) -> Any:
+        time.sleep(SLOW_SECONDS)
+        return real(**values)
+
+    monkeypatch.setattr("dashboard.pages.review.queue.decide_face", late)
+
+
+def decide_three_and_take_one_back(page: Page) -> list[int]:
+    faces = []
+    for _ in range(3):
+        faces.append(shown(page))
+        page.wait_for_timeout(BOUNCE)
+        page.keyboard.press("Delete")
+    page.keyboard.press("Backspace")
+    return faces
+
+
+def test_what_was_decided_is_not_lost_when_the_page_is_left(
+    review: Page, live: str, slow: None
+) -> None:
+    review.unroute("**/review/")
+    faces = decide_three_and_take_one_back(review)
+    review.locator(".side-nav a", has_text="People").click()
+    review.wait_for_url("**/people/**")
+    wait_for(review, lambda: ignored() == set(faces[:2]))
+
+
+def test_what_could_not_be_sent_is_sent_by_the_next_review(
+    review: Page, live: str, gallery: Gallery
+) -> None:
+    address = live + reverse("review", args=[gallery.team.slug])
+    review.unroute("**/review/")
+    # Nothing is answered, and nothing goes on when the page is gone.
+    review.route("**/review/", lambda route: None)
+    review.evaluate("navigator.sendBeacon = () => false")
+    faces = decide_three_and_take_one_back(review)
+    review.goto(live + reverse("people", args=[gallery.team.slug]))
+    assert not ignored()
+    review.unroute("**/review/")
+    review.goto(address)
+    wait_for(review, lambda: ignored() == set(faces[:2]))
+    expect(review.locator("#review-count .num")).to_have_text("3")
+    kept = review.evaluate("Object.keys(sessionStorage)")
+    assert not [key for key in kept if key.startswith("rollcall.review.")]
+
+
+def test_on_a_phone_undo_is_under_the_thumb_and_nothing_covers_it(review: Page) -> None:
+    review.set_viewport_size({"width": 390, "height": 844})
+    one = shown(review)
+    review.wait_for_timeout(BOUNCE)
+    review.keyboard.press("Delete")
+    undo = review.locator("#review-done [data-key=undo]")
+    expect(undo).to_be_in_viewport(ratio=1)
+    uncovered = """(button) => { const box = button.getBoundingClientRect();
+      const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+      return button.contains(document.elementFromPoint(x, y)); }"""
+    assert undo.evaluate(uncovered)
+    expect(review.locator("#review-card .review-act [data-key=ignore]")).to_be_in_viewport(ratio=1)
+    assert review.locator("#review-card [data-key=ignore]").evaluate(uncovered)
+    undo.click()
+    expect(review.locator(f"[data-card][data-face='{one}']")).to_be_visible()
+    wait_for(review, lambda: not ignored())
+    expect(review.locator("#toasts .toast")).to_have_count(0)
+
+
+LONG = "Wolfeschlegelsteinhausenbergerdorff " * 3
+
+
+@pytest.fixture
+def suggested(gallery: Gallery) -> Face:
+    person = PersonFactory.create(space=gallery.space, label=LONG.strip())
+    photo = PhotoFactory.create(gallery=gallery)
+    return FaceFactory.create(photo=photo, person=person, similarity=0.45)
+
+
+def is_narrow(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def test_many_at_once_are_taken_back_by_a_key_and_no_name_widens_a_page(
+    page: Page, live: str, gallery: Gallery, suggested: Face, bob: User, sign_in: SignIn
+) -> None:
+    team, person = gallery.team.slug, suggested.person
+    assert person is not None
+    where = [team, person.space.number, person.person_id]
+    enter(page, live, sign_in(bob))
+    page.set_viewport_size({"width": 390, "height": 844})
+    other = PersonFactory.create(space=gallery.space, label="Anna")
+    page.goto(f"{live}{reverse('person_merge', args=where)}?with={other.person_id}")
+    expect(page.get_by_role("button", name="Merge into")).to_be_visible()
+    assert is_narrow(page)
+    page.goto(live + reverse("review_person", args=where))
+    expect(page.locator("[data-key=both]")).to_contain_text("Wolfe")
+    assert is_narrow(page)
+    page.keyboard.press("Enter")
+    # That was the last page: on to the list, where the key takes it back.
+    page.wait_for_url("**/review/many/?done=*")
+    assert Face.objects.get(pk=suggested.pk).decision == Decision.NAMED
+    assert is_narrow(page)
+    page.keyboard.press("Backspace")
+    wait_for(page, lambda: Face.objects.get(pk=suggested.pk).decision == Decision.NONE)
+    change = name_face(actor=by(bob), face=suggested, label="Berta").change
+    page.goto(f"{live}{reverse('groups', args=[team])}?done={change.pk}")
+    page.keyboard.press("Backspace")
+    wait_for(page, lambda: Face.objects.get(pk=suggested.pk).decision == Decision.NONE)

@@ -186,5 +186,5 @@ def test_it_asks_the_same_number_of_queries_for_any_length(
     client = sign_in(bob)
     with django_assert_num_queries(10):
         client.get(reverse("review_many", args=[team.slug]))
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         client.get(page_of(people[0]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from secrets import token_hex
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.test import Client
@@ -31,6 +32,8 @@ from persons.models import (
     ReviewHold,
     ReviewPlace,
     Role,
+    Run,
+    SyncState,
     Team,
     User,
 )
@@ -231,7 +234,7 @@ class TestWhatIsShown:
         self, team: Team, gallery: Gallery, bob: User, sign_in: SignIn
     ) -> None:
         client = sign_in(bob)
-        assert "data-poll" not in client.get(review_url(team)).text
+        assert 'hx-trigger="every 4s' not in client.get(review_url(team)).text
         PhotoFactory.create(gallery=gallery, state=PhotoState.QUEUED)
         page = client.get(review_url(team)).text
         assert "still being looked at" in page
@@ -613,3 +616,170 @@ class TestThePlace:
         place = Place("weak", "harbour", "3", True, "4500.12")
         assert Place.of(QueryDict(place.query())) == place
         assert Place.of(QueryDict("at=p12")).pair == 12
+
+
+class TestWhatWasNotSent:
+    """A page that is left sends the rest of its decisions in one request."""
+
+    def send(self, client: Client, team: Team, *queued: dict[str, Any]) -> Any:
+        data = {"do": "rest", "queued": [urlencode(one) for one in queued]}
+        return client.post(review_url(team, ""), data)
+
+    def test_it_is_done_in_order_and_an_undo_takes_back_the_one_before(
+        self, team: Team, faces: list[Face], bob: User, sign_in: SignIn
+    ) -> None:
+        client = sign_in(bob)
+        names = [{"face": face.pk, "label": "Anna"} for face in faces]
+        answer = self.send(client, team, names[0], names[1], {"do": "undo"}, names[2])
+        assert answer.status_code == 204
+        anna = Person.objects.get(label="Anna")
+        assert set(Face.objects.filter(person=anna)) == {faces[0], faces[2]}
+
+    def test_what_had_arrived_is_no_news_and_an_undo_after_it_means_it(
+        self, team: Team, faces: list[Face], bob: User, sign_in: SignIn
+    ) -> None:
+        client = sign_in(bob)
+        decide(client, faces[0], "ignore", headers=HTMX)
+        ignored = {"face": faces[0].pk, "do": "ignore"}
+        self.send(client, team, ignored, {"face": faces[1].pk, "do": "ignore"})
+        assert Face.objects.filter(decision=Decision.IGNORED).count() == 2
+        assert Change.objects.count() == 2
+        assert "quicker" not in client.get(review_url(team)).text
+        self.send(client, team, ignored, {"do": "undo"})
+        assert Face.objects.get(decision=Decision.IGNORED) == faces[1]
+
+    def test_what_could_not_be_done_is_told_and_undoes_nothing_else(
+        self, team: Team, faces: list[Face], alice: User, bob: User, sign_in: SignIn
+    ) -> None:
+        client = sign_in(bob)
+        decide(client, faces[0], "ignore", headers=HTMX)
+        name_face(actor=by(alice), face=faces[1], label="Berta")
+        late = {"face": faces[1].pk, "label": "Carla"}
+        self.send(client, team, late, {"do": "undo"}, {"face": "x", "do": "zebra"}, {})
+        assert "that is Berta" in client.get(review_url(team)).text
+        assert Face.objects.get(decision=Decision.IGNORED) == faces[0]
+
+    def test_a_viewer_and_a_stranger_send_nothing(
+        self, team: Team, faces: list[Face], vera: User, charlie: User, sign_in: SignIn
+    ) -> None:
+        ignored = {"face": faces[0].pk, "do": "ignore"}
+        assert self.send(sign_in(vera), team, ignored).status_code == 403
+        assert self.send(sign_in(charlie), team, ignored).status_code == 404
+        assert not Change.objects.exists()
+
+
+class TestWhoWasFound:
+    def found(self, client: Client, team: Team, more: str = "order=new") -> str:
+        response = client.get(review_url(team, f"?part=found&{more}"), headers=HTMX)
+        return " ".join(response.text.split())
+
+    def test_after_a_name_it_tells_how_many_more_were_found(
+        self, team: Team, gallery: Gallery, faces: list[Face], bob: User, sign_in: SignIn
+    ) -> None:
+        client = sign_in(bob)
+        decide(client, faces[2], label="Anna", headers=HTMX)
+        anna = Person.objects.get(label="Anna")
+        assert "being enrolled" in self.found(client, team)
+        Person.objects.update(sync_state=SyncState.IDLE)
+        run = Run.objects.create(space=gallery.space, person=anna, reason="r", photo_count=3)
+        waiting = PhotoFactory.create(
+            gallery=gallery, sha256=token_hex(32), state=PhotoState.QUEUED, run=run
+        )
+        make_face(gallery, person=anna, found_by_run=run, similarity=0.9)
+        text = self.found(client, team)
+        assert "1 more found</b>; 1 photo to go" in text
+        assert "load delay" in text
+        type(waiting).objects.filter(pk=waiting.pk).update(state=PhotoState.DONE)
+        make_face(gallery, person=anna, found_by_run=run, similarity=0.45)
+        text = self.found(client, team)
+        many = reverse("review_person", args=[team.slug, anna.space.number, anna.person_id])
+        assert f'2 more found</b>, <a href="{many}">1 to confirm</a>' in text
+        assert "load delay" not in text
+        # What waits is told along with it.
+        assert 'id="review-kinds" aria-label="What waits" hx-swap-oob="true"' in text
+        assert 'Unsure <span class="n">1</span>' in text
+        alone = self.found(client, team, "alone=1")
+        assert "1 to confirm" in alone
+        assert "review-kinds" not in alone
+
+    def test_what_others_named_or_what_was_taken_back_is_not_told(
+        self, team: Team, faces: list[Face], alice: User, bob: User, sign_in: SignIn
+    ) -> None:
+        decide(sign_in(alice), faces[2], label="Anna", headers=HTMX)
+        client = sign_in(bob)
+        decide(client, faces[1], label="Berta", headers=HTMX)
+        client.post(review_url(team, ""), {"do": "undo", "at": ""}, headers=HTMX)
+        text = self.found(client, team)
+        assert "Anna" not in text
+        assert "Berta" not in text
+
+    @pytest.mark.parametrize("count", [1, 12])
+    def test_it_asks_as_much_for_any_number(
+        self,
+        team: Team,
+        gallery: Gallery,
+        bob: User,
+        sign_in: SignIn,
+        count: int,
+        django_assert_num_queries: DjangoAssertNumQueries,
+    ) -> None:
+        for number in range(count):
+            name_face(actor=by(bob), face=make_face(gallery), label=f"Anna {number}")
+        Person.objects.update(sync_state=SyncState.IDLE)
+        for person in Person.objects.all():
+            run = Run.objects.create(space=gallery.space, person=person, reason="r", photo_count=3)
+            make_face(gallery, person=person, found_by_run=run, similarity=0.9)
+        client = sign_in(bob)
+        assert "1 more found" in self.found(client, team)
+        with django_assert_num_queries(10):
+            self.found(client, team)
+
+
+class TestWhileAMergeIsUnderWay:
+    """Faces of many are moved by a worker; until then they stand under the old name."""
+
+    @pytest.fixture
+    def berta(self, anna: Person) -> Person:
+        berta = PersonFactory.create(space=anna.space, label="Berta")
+        decided = weak(anna.space.galleries.get(), anna)
+        Face.objects.filter(pk=decided.pk).update(similarity=0.44)
+        Person.objects.filter(pk=anna.pk).update(merged_into=berta)
+        return berta
+
+    def test_a_face_is_asked_about_as_whom_it_stands_for(
+        self, team: Team, anna: Person, berta: Person, bob: User, sign_in: SignIn
+    ) -> None:
+        client = sign_in(bob)
+        page = client.get(review_url(team))
+        assert page.context["card"].suggested == berta
+        assert page.context["card"].shown == anna.pk
+        assert "Anna" not in page.text
+        face = page.context["card"].face
+        decide(client, face, "confirm", headers=HTMX)
+        face.refresh_from_db()
+        assert face.person == berta
+
+    def test_many_at_once_are_theirs_who_stayed(
+        self, team: Team, anna: Person, berta: Person, bob: User, sign_in: SignIn
+    ) -> None:
+        weak(anna.space.galleries.get(), berta)
+        client = sign_in(bob)
+        page = client.get(reverse("review_many", args=[team.slug]))
+        assert [(row.person, row.count) for row in page.context["rows"]] == [(berta, 2)]
+        addresses = [
+            reverse("review_person", args=[team.slug, one.space.number, one.person_id])
+            for one in (anna, berta)
+        ]
+        response = client.get(f"{addresses[0]}?done=1")
+        assert (response.status_code, response["Location"]) == (302, f"{addresses[1]}?done=1")
+        assert len(client.get(addresses[1]).context["faces"]) == 2
+
+    def test_nobody_is_in_company_with_themselves(
+        self, team: Team, anna: Person, berta: Person, bob: User, sign_in: SignIn
+    ) -> None:
+        FaceFactory.create(photo=Face.objects.get().photo, left=40, right=60)
+        Face.objects.filter(left=40).update(person=berta)
+        address = reverse("person_company", args=[team.slug, berta.space.number, berta.person_id])
+        response = sign_in(bob).get(address)
+        assert response.context["company"] == []
+        assert "Anna" not in response.text

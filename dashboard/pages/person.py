@@ -207,9 +207,15 @@ def company(request: PageRequest, team: str, number: int, person_id: int) -> Htt
         .order_by()
         .values_list("person")
         .annotate(n=Count("photo", distinct=True))
-        .order_by("-n", "person")[:COMPANY]
+        .order_by("-n", "person")[: COMPANY * 2]
     )
-    together = dict(others)
+    # While a merge is under way, some still stand under the old name.
+    counts = dict(others)
+    together: dict[int, int] = {}
+    for pk, root in roots_of(counts).items():
+        if root != found.pk:
+            together[root] = together.get(root, 0) + counts[pk]
+    together = dict(sorted(together.items(), key=lambda one: (-one[1], one[0]))[:COMPANY])
     people = cards_of(list(together), hidden)
     is_bounded = len(theirs.values("pk")[: COMPANY_PHOTOS + 1]) > COMPANY_PHOTOS
     context = {

@@ -9,6 +9,9 @@
   if (!review || !box) return;
 
   const BOUNCE = 120; // Milliseconds in which a second press was no decision about a new card.
+  const SETTLING = 300; // The same for a click or tap, whose second half comes later.
+  const DOUBLE = 1000; // No system takes two clicks that are further apart for one gesture.
+  const SLOW = 1000; // Milliseconds without an answer after which leaving is asked about.
   const RENEW = 25_000;
   const SWIPE = 90; // Pixels.
   const TRIES = 3;
@@ -21,9 +24,12 @@
 
   let ready = []; // Templates of the cards behind the one that is shown.
   let chain = Promise.resolve();
-  let underWay = 0;
+  let waiting = []; // What was asked of the server and is not answered yet, in order.
   let isCutOff = false; // The last request found no server.
+  let isShaky = false; // Nor did the last attempt; or it found one that does not know who asks.
+  let isLeft = false;
   let shownAt = 0;
+  let clickedAt = 0;
   let decided = 0;
   let startedAt = 0;
   let names = []; // Buttons with the names that are one key away; each keeps its place.
@@ -141,16 +147,28 @@
   }
 
   function enqueue(data, card) {
-    underWay += 1;
-    chain = chain.then(() => send(data, card)).then(fetchMore).finally(() => {
-      underWay -= 1;
-      if (!underWay && !current()) finish();
+    const one = { data, card, since: performance.now(), isSent: false };
+    waiting.push(one);
+    chain = chain.then(() => sendOne(one)).finally(() => {
+      if (!waiting.length && !current() && !isLeft) finish();
     });
+  }
+
+  async function sendOne(one) {
+    if (isLeft) return;
+    const isUndo = one.data === undoing;
+    if (!(one.data instanceof FormData)) one.data = one.data();
+    one.isSent = true;
+    await send(one.data, one.card);
+    if (isLeft) return;
+    waiting = waiting.filter((other) => other !== one);
+    if (/^(name|confirm)$/.test(one.data.get("do") || "name")) lookForMore();
+    // Taking back moves the counts, too; the last of several tells them.
+    if (ready.length <= FEW || (isUndo && !waiting.length)) await fetchMore();
   }
 
   // The cards behind are asked for by themselves, so that no key waits for them.
   async function fetchMore() {
-    if (ready.length > FEW) return;
     const data = new FormData(document.getElementById("review-done"));
     data.delete("done");
     data.append("do", "more");
@@ -172,6 +190,7 @@
     data.append("behind", cards.length ? cards[cards.length - 1].dataset.at : data.get("at"));
     const response = await post(data);
     isCutOff = !response;
+    if (isLeft) return;
     if (!response) {
       takeBack(card, shown);
       if (data.get("do") !== "more") toast("The server can’t be reached. Nothing was decided about this one.", "error");
@@ -179,6 +198,8 @@
     }
     const type = response.headers.get("Content-Type") || "";
     if (response.redirected || response.headers.has("HX-Redirect") || !type.startsWith("text/html")) {
+      isShaky = true;
+      leave();
       window.location.reload();
       return;
     }
@@ -194,8 +215,12 @@
   async function post(data) {
     for (let turn = 1; turn <= TRIES; turn += 1) {
       try {
-        return await fetch(action(), { method: "POST", body: data, headers: { "HX-Request": "true" } });
+        const response = await fetch(action(), { method: "POST", body: data, headers: { "HX-Request": "true" } });
+        isShaky = false;
+        return response;
       } catch {
+        isShaky = true;
+        if (isLeft) return null;
         if (turn < TRIES) await new Promise((resolve) => { setTimeout(resolve, 400 * turn); });
       }
     }
@@ -227,9 +252,97 @@
       if (!known.has(idOf(template))) ready.push(document.adoptNode(template));
     }
     if (answer.dataset.error) toast(answer.dataset.error, "error");
-    if (answer.dataset.notice) toast(answer.dataset.notice, "info");
+    // A card that is shown again says by itself that it was taken back.
+    if (answer.dataset.notice && !first) toast(answer.dataset.notice, "info");
+    review.querySelector("#review-said").textContent = (first && answer.dataset.notice) || "";
     if (!current()) next();
     fetchPictures();
+  }
+
+  // --- Leaving ---
+
+  // What is still to do at the server, each as the fields of its form. What is under way is among it:
+  // nobody knows whether it arrived, and what had arrived is not done twice. Skipping does nothing.
+  const FIELDS = ["face", "pair", "shown", "keep", "label", "do", "done"];
+  const isSkip = (data) => data.get("do") === "skip";
+
+  function unsent() {
+    const rest = [];
+    for (const { data, isSent } of waiting) {
+      if (data === goingBack || (data instanceof FormData && data.get("do") === "back")) continue;
+      const last = rest[rest.length - 1];
+      if (data === undoing && last && (!last.isSent || isSkip(last.data)) && last.data.get("do") !== "undo") {
+        rest.pop();
+        continue;
+      }
+      const read = data === undoing ? undoing() : data;
+      if (read.get("do") === "undo") {
+        // On the page is what was done before all that waits.
+        if (data === undoing && last) read.delete("done");
+        else if (!/^[cd]/.test(read.get("done") || "")) continue;
+      }
+      rest.push({ data: read, isSent });
+    }
+    return rest.filter(({ data }) => !isSkip(data)).map(({ data }) => {
+      const fields = new URLSearchParams();
+      for (const name of FIELDS) if (data.has(name)) fields.set(name, data.get(name));
+      return fields.toString();
+    });
+  }
+
+  function formOf(rest) {
+    const data = new FormData();
+    data.append("csrfmiddlewaretoken", token());
+    data.append("do", "rest");
+    for (const one of rest) data.append("queued", one);
+    return data;
+  }
+
+  // In one request, in order: it goes on when the page is gone. Where it may not get through, it is
+  // kept as well, and sent when this user opens the review in this tab again.
+  const KEPT = `rollcall.review.${review.dataset.user}.${action()}`;
+
+  function leave() {
+    if (isLeft) return;
+    isLeft = true;
+    const rest = unsent();
+    if (!rest.length) return;
+    const isOnItsWay = navigator.sendBeacon(action(), formOf(rest));
+    if (isOnItsWay && !isShaky) return;
+    try {
+      const before = JSON.parse(window.sessionStorage.getItem(KEPT) || "[]");
+      window.sessionStorage.setItem(KEPT, JSON.stringify([...before, ...rest]));
+    } catch { /* There is no storage: it was asked about before. */ }
+  }
+
+  async function sendKept() {
+    let kept = null;
+    try {
+      kept = JSON.parse(window.sessionStorage.getItem(KEPT));
+    } catch { return; }
+    if (!kept?.length) return;
+    const response = await post(formOf(kept));
+    if (!response) return;
+    window.sessionStorage.removeItem(KEPT);
+    if (response.status === 204) window.location.reload();
+    else toast("What you decided last could not be sent. Look at those faces again.", "error");
+  }
+
+  window.addEventListener("pagehide", leave);
+  window.addEventListener("beforeunload", (event) => {
+    if (isLeft || !unsent().length) return;
+    if (isShaky || performance.now() - waiting[0].since > SLOW) event.preventDefault();
+  });
+
+  // --- Found meanwhile ---
+
+  let looking = 0;
+  function lookForMore() {
+    window.clearTimeout(looking);
+    looking = window.setTimeout(() => {
+      const found = document.getElementById("review-found");
+      if (found) window.htmx.trigger(found, "wake");
+    }, 1500);
   }
 
   // Nothing more comes: what the end looks like, the server knows.
@@ -248,6 +361,22 @@
     pace.hidden = decided < 5;
     pace.textContent = `${decided} done, ${Math.round((decided - 1) / Math.max(minutes, 1 / 60))} a minute`;
   }
+
+  // --- Clicks ---
+
+  // One gesture, one decision: the second half of a double click or tap lands on whatever has come
+  // meanwhile. What a key or a swipe presses is no click of a hand.
+  review.addEventListener("click", (event) => {
+    const target = event.target.closest?.("#review-card *, #review-done *");
+    if (!event.isTrusted || !event.detail || !target || target.closest("input")) return;
+    const age = event.timeStamp - Math.max(shownAt, clickedAt);
+    if (age < SETTLING || (event.detail > 1 && age < DOUBLE)) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    } else if (target.closest("button, a, [role=option]")) {
+      clickedAt = event.timeStamp;
+    }
+  }, true);
 
   // --- Keys ---
 
@@ -362,6 +491,7 @@
   // A page that comes back out of the browser's memory is as old as when it was left.
   window.addEventListener("pageshow", (event) => { if (event.persisted) window.location.reload(); });
 
+  chain = sendKept();
   ready = [...document.querySelectorAll("#review-ready > template")];
   learnNames([...document.querySelectorAll("#review-recent > button")]);
   if (current()) {

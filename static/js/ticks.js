@@ -1,8 +1,23 @@
-// A grid of faces with a tick each: arrows go, Space ticks, Shift takes all between, Enter sends.
-// The boxes and buttons work without this.
+// A grid of faces with a tick each: arrows go, Space ticks, Shift takes all between, Enter sends; and
+// Backspace takes back what was done last, on lists without a grid as well. The boxes and buttons
+// work without this.
 "use strict";
 
 (() => {
+  let isTakenBack = false;
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Backspace" || event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey) return;
+    const active = document.activeElement;
+    const isEmptyName = active?.matches?.("[role=combobox]") && active.value === "";
+    const isTyping = active?.matches?.("input:not([type=checkbox]), select, textarea");
+    const undo = document.querySelector('[data-key="undo"]');
+    if (!undo || event.repeat || (isTyping && !isEmptyName)) return;
+    event.preventDefault();
+    if (!isTakenBack) undo.click();
+    isTakenBack = true;
+  });
+  window.addEventListener("pageshow", () => { isTakenBack = false; });
+
   const form = document.querySelector("[data-ticks-form]");
   if (!form) return;
   const boxes = [...form.querySelectorAll("[data-ticks] input[type=checkbox]")];
@@ -73,12 +88,6 @@
       if (!first) return;
       event.preventDefault();
       if (!event.repeat) form.requestSubmit(first);
-    } else if (event.key === "Backspace") {
-      const undo = document.querySelector('[data-key="undo"]');
-      if (undo && !event.repeat) {
-        event.preventDefault();
-        undo.click();
-      }
     }
   });
 

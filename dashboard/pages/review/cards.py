@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from dashboard.pages.review.roots import standing_for
 from persons.models import Decision, Face, Likeness, Person, Review
 from persons.reviewing import MOST_COUNTED, Key, Queue, best_faces, count_all, hold
 from persons.vision.envelope import person_id_of
@@ -185,7 +186,13 @@ def _face_cards(queue: Queue, pks: Sequence[int]) -> list[FaceCard]:
     for other in others.select_related("person"):
         on_photo[other.photo_id].append(other)
     guesses = _guesses(shown)
-    suggested = {face.pk: face.person or guesses.get(face.pk) for face in shown}
+    everybody = [other for some in on_photo.values() for other in some]
+    standing = standing_for(face.person for face in [*shown, *everybody])
+    for other in everybody:
+        other.person = standing[other.person.pk] if other.person else None
+    suggested = {
+        face.pk: standing[face.person.pk] if face.person else guesses.get(face.pk) for face in shown
+    }
     people = {person.pk for person in suggested.values() if person}
     crops = best_faces(people, most=COMPARED + 2, hidden=queue.hidden) if people else {}
     return [
@@ -202,7 +209,8 @@ def _face_card(
     on_photo: Sequence[Face],
 ) -> FaceCard:
     others = [other for other in on_photo if other.pk != face.pk and other.person_id]
-    rivals = [other for other in others if face.person_id == other.person_id]
+    who = suggested.pk if suggested and face.person_id else None
+    rivals = [other for other in others if other.person_id == who]
     theirs = crops.get(suggested.pk, []) if suggested else []
     return FaceCard(
         face=face,

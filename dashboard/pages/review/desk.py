@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dashboard.middleware import PageRequest
 from dashboard.pages.review.cards import Card, FaceCard, held_by, next_cards
 from dashboard.pages.review.place import ALIKE, KINDS, Place
+from dashboard.pages.review.roots import standing_for
 from persons.access import Right, hidden_from, rights_of
 from persons.models import (
     Change,
@@ -66,7 +67,7 @@ class Desk:
             key=place.key,
             in_faces=place.key is not None,
             has_pairs=place.has_pairs,
-            limit=AHEAD - len(have),
+            limit=max(0, AHEAD - len(have)),
             have=have,
             holds=self.can_edit,
         )
@@ -184,12 +185,13 @@ def recent_people(desk: Desk, cards: Sequence[Card] = ()) -> list[Recent]:
         .values_list("person", flat=True)[:RECENT_CHANGES]
     )
     pks = list(dict.fromkeys(lately))[:RECENT]
-    people = _listed(Person.objects.filter(pk__in=pks))
-    order = {pk: number for number, pk in enumerate(pks)}
-    people.sort(key=lambda person: order[person.pk])
+    standing = standing_for(Person.objects.filter(pk__in=pks))
+    lately_named = [standing[pk] for pk in pks if pk in standing]
+    people = _listed({person.pk: person for person in lately_named}.values())
+    pks = [person.pk for person in lately_named]
     if len(people) < RECENT:
         for space in {card.face.space_id for card in cards if isinstance(card, FaceCard)}:
-            often = Person.objects.filter(space=space).exclude(pk__in=pks)
+            often = Person.objects.filter(space=space, merged_into=None).exclude(pk__in=pks)
             people += _listed(often.order_by("-face_count", "-pk")[: RECENT - len(people)])
     crops = best_faces([person.pk for person in people], most=1, hidden=desk.hidden)
     return [Recent(person, next(iter(crops[person.pk]), None)) for person in people]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from dashboard.middleware import PageRequest
 from dashboard.pages.review.desk import words_of
+from dashboard.pages.review.roots import standing_for
 from dashboard.pages.shared import actor_of, go_back, refuse, signed_in
 from persons.access import Right, hidden_from, person_for, rights_of, team_for
 from persons.actions.changes import undo
@@ -23,6 +25,7 @@ from persons.errors import Refused
 from persons.models import Change, Face, Person, Space, Team, User
 from persons.models.faces import FaceQuerySet
 from persons.reviewing import MOST_COUNTED, best_faces, count_all, people_with_suggestions
+from persons.settling import subtree_of
 
 PEOPLE = 60
 FACES = 60
@@ -48,13 +51,15 @@ def people(request: PageRequest, team: str) -> HttpResponse:
     hidden = hidden_from(request.user, found)
     spaces = list(Space.objects.filter(team=found))
     counted = people_with_suggestions([space.pk for space in spaces], hidden, most=PEOPLE + 1)
-    pks = [pk for pk, _ in counted[:PEOPLE]]
-    by_pk = Person.objects.in_bulk(pks)
-    crops = best_faces(pks, most=1, hidden=hidden)
+    standing = standing_for(Person.objects.filter(pk__in=[pk for pk, _ in counted[:PEOPLE]]))
+    by_person: dict[Person, int] = defaultdict(int)
+    for pk, count in counted[:PEOPLE]:
+        if pk in standing:
+            by_person[standing[pk]] += count
+    crops = best_faces([person.pk for person in by_person], most=1, hidden=hidden)
     rows = [
-        Row(by_pk[pk], count, next(iter(crops[pk]), None), ())
-        for pk, count in counted[:PEOPLE]
-        if pk in by_pk
+        Row(person, count, next(iter(crops[person.pk]), None), ())
+        for person, count in by_person.items()
     ]
     number = {space.pk: space.number for space in spaces}
     for row in rows:
@@ -78,6 +83,11 @@ def people(request: PageRequest, team: str) -> HttpResponse:
 def person(request: PageRequest, team: str, number: int, person_id: int) -> HttpResponse:
     write = request.method == "POST"
     found = person_for(request.user, team, number, person_id, write=write)
+    if found.merged_into_id is not None and not write:
+        root = standing_for([found])[found.pk]
+        address = reverse("review_person", args=[team, number, root.person_id])
+        query = request.GET.urlencode()
+        return HttpResponseRedirect(f"{address}?{query}" if query else address)
     hidden = hidden_from(request.user, found.space.team, write=write)
     if write:
         return _sort(request, found, hidden)
@@ -107,8 +117,12 @@ def person(request: PageRequest, team: str, number: int, person_id: int) -> Http
 
 
 def suggestions_of(found: Person, hidden: Collection[int]) -> FaceQuerySet:
-    """The surest first, so that the wrong ones gather at the end."""
-    faces = Face.objects.suggested().filter(person=found).outside(hidden)
+    """The surest first, so that the wrong ones gather at the end.
+
+    Those of whoever was merged into them are theirs, too, also while that is still under way.
+    """
+    theirs = subtree_of(found.pk)
+    faces = Face.objects.suggested().filter(person__in=theirs).outside(hidden)
     return faces.select_related("photo").order_by("-similarity", "-pk")
 
 

@@ -17,6 +17,7 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboard.middleware import PageRequest
+from dashboard.pages.looking import looking_for_named
 from dashboard.pages.review.cards import Card, FaceCard, PairCard, card_of, pair_card_of
 from dashboard.pages.review.desk import (
     Desk,
@@ -32,7 +33,7 @@ from dashboard.pages.review.desk import (
     words_of,
 )
 from dashboard.pages.review.place import Place
-from dashboard.pages.shared import actor_of, is_fragment, signed_in
+from dashboard.pages.shared import actor_of, fragment, is_fragment, poll_again, signed_in
 from persons.access import Right, team_for
 from persons.actions.changes import undo
 from persons.actions.people import different_people, forget_difference, merge_people
@@ -45,6 +46,8 @@ from persons.reviewing import hold, let_go, open_pairs, place_of, remember_place
 
 GONE = "That face is gone: recognition did not find it again."
 MOST_HELD = 12
+MOST_QUEUED = 200
+"""Of what a page had not sent when it was left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,14 @@ class Outcome:
 def review(request: PageRequest, team: str) -> HttpResponse:
     if request.method == "POST":
         found = team_for(request.user, team, right=Right.EDIT)
-        return _answer(request, desk_for(request, found, Place.of(request.POST)))
+        desk = desk_for(request, found, Place.of(request.POST))
+        if request.POST.get("do") == "rest":
+            return _rest(request, desk)
+        return _answer(request, desk)
     found = team_for(request.user, team, right=Right.GALLERIES)
     desk = desk_for(request, found, Place.of(request.GET))
+    if request.GET.get("part") == "found" and is_fragment(request):
+        return _found(request, desk)
     if not request.GET and (query := _where_it_was(request, desk)):
         return HttpResponseRedirect(f"{reverse('review', args=[team])}?{query}")
     return _page(request, desk)
@@ -112,10 +120,10 @@ def _page(
     return render(request, "review/review.html", context, status=status)
 
 
-def _context(desk: Desk, cards: Sequence[Card]) -> dict[str, Any]:
+def _context(desk: Desk, cards: Sequence[Card], *, anew: bool | None = None) -> dict[str, Any]:
     """What the page and the script's answer share."""
     # A queue that has come to its end is not said to be full.
-    waiting = waiting_in(desk, anew=not cards)
+    waiting = waiting_in(desk, anew=not cards if anew is None else anew)
     shown = [one for one in waiting if desk.place.kind in ("", one.kind)]
     total = sum(one.count for one in shown)
     return {
@@ -178,6 +186,23 @@ def _more(request: PageRequest, desk: Desk) -> HttpResponse:
     return render(request, "review/_more.html", context)
 
 
+def _found(request: PageRequest, desk: Desk) -> HttpResponse:
+    """What became of the last names, and how much waits by now."""
+    looking = looking_for_named(request.user, desk.team)
+    # The groups show who was found, and nothing of this queue.
+    alone = bool(request.GET.get("alone"))
+    context = {} if alone else _context(desk, [], anew=False)
+    context |= {
+        "team": desk.team,
+        "looking": looking,
+        "is_live": any(line.is_busy for line in looking),
+        "poll": poll_again(request),
+        "alone": alone,
+        "oob": not alone,
+    }
+    return fragment(request, "review/_found.html", context)
+
+
 def _for_the_script(request: PageRequest, desk: Desk, outcome: Outcome) -> HttpResponse:
     """What became of a key, and nothing that the page has already or asks for by itself."""
     place = outcome.place or desk.place
@@ -197,6 +222,42 @@ def _for_the_script(request: PageRequest, desk: Desk, outcome: Outcome) -> HttpR
     }
     status = 422 if outcome.error else 200
     return render(request, "review/_answer.html", context, status=status)
+
+
+def _rest(request: PageRequest, desk: Desk) -> HttpResponse:
+    """What a page had not sent when it was left: its forms as `queued`, in order.
+
+    Some may have arrived before, which is no news; what else could not be done is told by the next
+    page. An undo without a token is of what was done last.
+    """
+    actor = actor_of(request)
+    last: str | None = ""
+    for text in request.POST.getlist("queued")[:MOST_QUEUED]:
+        asked = QueryDict(text)
+        do = asked.get("do", Verdict.NAME)
+        if do == "undo":
+            token = asked.get("done", "") or last
+            if token is not None:
+                _undo(desk, actor, token)
+            last = ""
+            continue
+        decide = _decide_pair if "pair" in asked else _decide
+        outcome = decide(desk, actor, do, asked)
+        last = outcome.done or None
+        if outcome.notice and (change := _own_change(desk, asked.get("face", ""))):
+            last = f"c{change.pk}"
+        elif (said := outcome.error or outcome.notice) and "pair" not in asked:
+            messages.error(request, said)
+    return HttpResponse(status=204)
+
+
+def _own_change(desk: Desk, face: str) -> Change | None:
+    """The user's own last word on that face, if it stands."""
+    found = _face(desk, face)
+    if found is None or found.decided_by_id != desk.user.pk:
+        return None
+    changes = Change.objects.filter(faces__face=found, actor=desk.user, undone_at=None)
+    return changes.order_by("-pk").first()
 
 
 # --- What a key does ---
