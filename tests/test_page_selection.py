@@ -337,7 +337,7 @@ def test_a_grid_that_stays_is_told_which_photos_left_it(
     one, two, three, four = (PhotoFactory.create(gallery=gallery) for _ in range(4))
     other = GalleryFactory.create(team=team, space=gallery.space, name="Sea", slug="sea")
     PhotoFactory.create(gallery=other, sha256=three.sha256)
-    htmx = {"HX-Request": "true"}
+    htmx = {"HX-Request": "true", "HX-Target": "tiles"}
 
     def post(what: str, *photos: Photo, **data: str) -> str:
         fields = {"photo": [photo.pk for photo in photos], **data}

@@ -75,9 +75,9 @@ def trash(request: PageRequest, team: str, slug: str) -> HttpResponse:
     return _done(request, found, pks)
 
 
-def _done(request: HttpRequest, gallery: Gallery, pks: Sequence[int]) -> HttpResponse:
-    """Back to the grid; or, for a grid that stays where it is, which of the photos have left it."""
-    if not is_fragment(request):
+def _done(request: PageRequest, gallery: Gallery, pks: Sequence[int]) -> HttpResponse:
+    """To the next page; or, for a grid that stays where it is, which of the photos have left it."""
+    if not (is_fragment(request) and request.htmx.target == "tiles"):
         return go_back(request, _home(gallery))
     here = Photo.objects.filter(gallery=gallery, pk__in=pks).values_list("pk", flat=True)
     return fragment(request, "galleries/_done.html", {"gone": sorted(set(pks) - set(here))})

@@ -95,7 +95,7 @@
 
   // A part of this page, as htmx asks for it: whoever was signed out comes back to this place.
   async function ask(url, options = {}) {
-    const headers = { "HX-Request": "true", "HX-Current-URL": location.href };
+    const headers = { "HX-Request": "true", "HX-Current-URL": location.href, ...options.headers };
     const response = await fetch(url, { ...options, headers });
     const away = response.headers.get("HX-Redirect");
     if (away) {

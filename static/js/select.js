@@ -343,7 +343,7 @@
     form.setAttribute("aria-busy", "true");
     try {
       const body = new URLSearchParams([...new FormData(form), ...Object.entries(more)]);
-      const response = await grid.ask(url, { method: "POST", body });
+      const response = await grid.ask(url, { method: "POST", body, headers: { "HX-Target": "tiles" } });
       const html = await response.text();
       if (response.status >= 400 && response.status !== 422) {
         const isPlain = (response.headers.get("Content-Type") || "").startsWith("text/plain");
