@@ -64,6 +64,7 @@ CARD = """() => {
     id: card.dataset.card,
     space: card.dataset.space,
     yes: Boolean(box.querySelector("[data-key=yes]")),
+    no: Boolean(box.querySelector("[data-key=no]")),
     names: box.querySelectorAll("[data-recent] > button").length,
   };
 }"""
@@ -258,7 +259,9 @@ def keys_for(card: dict[str, Any], names: Sequence[str], dice: Random) -> tuple[
     """What somebody presses on such a card, and which way that is."""
     chance = dice.random()
     if card["yes"]:
-        return ("Confirm", ["Enter"]) if chance < 0.85 else ("Not this person", ["-"])
+        # Of a guess that nobody said there is nothing to reject.
+        sure = chance < 0.85 or not card["no"]
+        return ("Confirm", ["Enter"]) if sure else ("Not this person", ["-"])
     if chance < 0.1:
         return "Ignore", ["Delete"]
     if chance < 0.75 and card["names"]:
