@@ -29,7 +29,7 @@ from persons.models import (
     Team,
 )
 from persons.models.galleries import PhotoQuerySet
-from persons.settling import raw_words, roots_of
+from persons.settling import raw_words, roots_of, words_on
 
 
 def lock(team_pk: int) -> None:
@@ -112,8 +112,7 @@ def held_condition(prefix: str = "") -> Q | None:
         photo = OuterRef(f"{prefix}pk" if not prefix else prefix.removesuffix("__"))
         theirs = Q(person__in=people)
         if coming := people & SpaceJob.objects.people_on_the_way():
-            theirs |= Q(decided_person__in=coming) | Q(found_person__in=coming)
-            theirs |= Q(grouped_person__in=coming)
+            theirs |= words_on(coming)
         found |= Q(Exists(Face.everything.filter(theirs, photo=photo)))
     return found or None
 

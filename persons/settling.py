@@ -100,11 +100,17 @@ def settle_person(person_pk: int) -> None:
     more, and photos where the person is twice. In transactions of its own.
     """
     theirs = subtree_of(person_pk)
-    words = Q(decided_person__in=theirs) | Q(found_person__in=theirs) | Q(grouped_person__in=theirs)
+    words = words_on(theirs)
     late = Q(person__in=theirs - {person_pk}) | Q(person=person_pk) & ~words
     photos = set(Face.everything.filter(late).values_list("photo", flat=True))
     settle_in_turn(photos | photos_with_several(person_pk))
     count_faces(Person.objects.filter(pk__in=theirs))
+
+
+def words_on(people: Collection[int]) -> Q:
+    """Faces on which a word, raw, speaks of one of these people."""
+    words = Q(decided_person__in=people) | Q(found_person__in=people)
+    return words | Q(grouped_person__in=people)
 
 
 def settle_merged() -> None:
@@ -142,10 +148,10 @@ def count_faces(people: PersonQuerySet) -> None:
         return
     with transaction.atomic():
         free = Person.objects.select_for_update(skip_locked=True, no_key=True, of=("self",))
-        rows = list(free.filter(pk__in=stale).only("pk", "face_count").order_by("pk"))
-        for person in rows:
+        found = list(free.filter(pk__in=stale).only("pk", "face_count").order_by("pk"))
+        for person in found:
             person.face_count = counts.get(person.pk, 0)
-        Person.objects.bulk_update(rows, ["face_count"], batch_size=AT_ONCE)
+        save(PEOPLE, found, ["face_count"])
 
 
 def is_unknown(face: Face) -> bool:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from persons.models import Face, Person, Rejection, Space, SpaceJob, User
 from persons.models.work import JobState
 from persons.pipeline.claims import Held
-from persons.settling import count_faces, roots_of, settle_person, settle_photos
+from persons.settling import count_faces, roots_of, settle_person, settle_photos, words_on
 
 PHOTOS_AT_ONCE = 200
 
@@ -98,9 +98,7 @@ def _roots(job: SpaceJob) -> set[int]:
 
 def _photos(people: Collection[int], root: int, *, after: int) -> list[int]:
     """Where a face is theirs or a word on it speaks of them, or where it was said to be neither."""
-    words = Q(decided_person__in=people) | Q(found_person__in=people)
-    words |= Q(grouped_person__in=people) | Q(person__in=people)
-    theirs = Face.everything.filter(words, photo__gt=after)
+    theirs = Face.everything.filter(words_on(people) | Q(person__in=people), photo__gt=after)
     rejections = Rejection.objects.filter(person__in=[*people, root], face__photo__gt=after)
     found = set(theirs.values_list("photo", flat=True).order_by())
     found |= set(rejections.values_list("face__photo", flat=True).order_by())

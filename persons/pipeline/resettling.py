@@ -11,6 +11,7 @@ from persons.models import Change, Gallery, Photo, Space, SpaceJob, User
 from persons.models.changes import ChangeKind
 from persons.models.work import JobState
 from persons.pipeline.claims import Held
+from persons.pipeline.following import LEFT
 from persons.settling import roots_of, settle_person, settle_photos
 
 PHOTOS_AT_ONCE = 200
@@ -21,8 +22,7 @@ def queue_settling(space: Space, user: User | None, request_id: str = "") -> Spa
 
     One that is under way starts over: its worker finds its claim gone.
     """
-    left = [JobState.QUEUED, JobState.RUNNING, JobState.FAILED]
-    SpaceJob.objects.filter(space=space, kind=SpaceJob.Kind.SETTLE, state__in=left).update(
+    SpaceJob.objects.filter(space=space, kind=SpaceJob.Kind.SETTLE, state__in=LEFT).update(
         state=JobState.CANCELLED, claim="", finished_at=timezone.now()
     )
     return SpaceJob.objects.create(

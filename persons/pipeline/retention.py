@@ -41,6 +41,7 @@ from persons.models import (
     Team,
 )
 from persons.pipeline.purging import spent_trash
+from persons.settling import words_on
 from persons.vision.types import Box
 
 BATCH = 100
@@ -87,8 +88,7 @@ def _unknown(team: Team, before: datetime) -> QuerySet[Face]:
     coming = SpaceJob.objects.filter(team=team).people_on_the_way()
     if coming:
         # To somebody who may have a name.
-        words = Q(decided_person__in=coming) | Q(found_person__in=coming)
-        rows = rows.exclude(words | Q(grouped_person__in=coming))
+        rows = rows.exclude(words_on(coming))
     held = holds.held_condition("photo__")
     return rows.exclude(held) if held is not None else rows
 
