@@ -167,6 +167,12 @@ def roots_of(person_pks: Iterable[int]) -> dict[int, int]:
     return roots
 
 
+def of_one(faces: Collection[Face], person_pk: int) -> list[Face]:
+    """Of these faces the person's, with those that have not followed a merge yet."""
+    roots = roots_of({person_pk, *(face.person_id for face in faces if face.person_id)})
+    return [face for face in faces if roots.get(face.person_id or 0) == roots[person_pk]]
+
+
 def subtree_of(person_pk: int) -> set[int]:
     """Somebody and all who were merged into them, directly or not, by pk."""
     return {pk for (pk,) in rows((SUBTREE, [person_pk]))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -70,14 +71,15 @@ def address(live: str) -> str:
     return live + reverse("gallery", args=["trip", "harbour"])
 
 
-def scroll_until(page: Page, condition: str, *, step: int = 2500, most: int = 120) -> None:
+def scroll_until(page: Page, condition: str, *, step: int = 2500, seconds: float = 60) -> None:
     """Like somebody who scrolls down, waiting for nothing in particular."""
-    for _ in range(most):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
         if page.evaluate(condition):
             return
         page.mouse.wheel(0, step)
         page.wait_for_timeout(60)
-    raise AssertionError(f"scrolled {most} times, and still not {condition}")
+    raise AssertionError(f"scrolled for {seconds} s, and still not {condition}")
 
 
 TILES = "document.querySelectorAll('#tiles .tile').length"

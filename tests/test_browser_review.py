@@ -115,7 +115,9 @@ def test_a_double_click_or_tap_decides_one_face(review: Page) -> None:
     assert other != one
     # A double tap is two clicks, and no browser says that they belong together.
     review.wait_for_function("performance.now() > 2000")
-    box = review.locator("#review-card [data-recent] > button").first.bounding_box()
+    chip = review.locator("#review-card [data-recent] > button").first
+    expect(chip).to_be_visible()
+    box = chip.bounding_box()
     assert box
     for _ in range(2):
         review.mouse.click(box["x"] + 20, box["y"] + 20)

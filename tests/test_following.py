@@ -16,7 +16,7 @@ from persons.actions.erasing import erase_person
 from persons.actions.faces import confirm_faces, name_face, reject_faces
 from persons.actions.holds import hold_person
 from persons.actions.people import merge_people, remove_empty_person, split_person
-from persons.actions.review import Verdict, decide_face
+from persons.actions.review import Verdict, decide_face, sort_suggestions
 from persons.errors import Refused
 from persons.models import (
     Decision,
@@ -162,6 +162,17 @@ class TestNotYetThere:
         reject_faces(actor=by(bob), faces=Face.objects.filter(person=ada), person=ada)
         work_through()
         assert (whose(ada), whose(bea)) == (0, 0)
+
+    def test_they_are_sorted_as_suggestions_of_the_survivor(self, bob: User, person: Make) -> None:
+        ada, bea = person("Ada", 3), person("Bea")
+        merge_people(actor=by(bob), person=ada, into=bea)
+        *yes, no = Face.objects.filter(person=ada)
+        done = sort_suggestions(actor=by(bob), person=bea, yes=yes, no=[no])
+        assert (done.confirmed, done.rejected, done.left_out) == (2, 1, 0)
+        work_through()
+        assert whose(bea) == 2
+        no.refresh_from_db()
+        assert no.person is None
 
     def test_a_reviewer_rejects_one(self, bob: User, person: Make) -> None:
         ada, bea = person("Ada", 3), person("Bea")

@@ -268,7 +268,7 @@ class TestWhatIsShown:
         client.get(review_url(team))
         with django_assert_num_queries(26):
             client.get(review_url(team))
-        with django_assert_num_queries(37):
+        with django_assert_num_queries(36):
             decide(client, last, "confirm", headers=HTMX)
         with django_assert_num_queries(23):
             client.post(review_url(team, ""), {"do": "more", "have": ["f1"]}, headers=HTMX)

@@ -33,7 +33,7 @@ def undo(*, actor: Actor, change: Change) -> Change:
     """
     locked = (
         Change.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("space__team", "person", "other")
+        .select_related("team", "person", "other")
         .filter(pk=change.pk)
         .first()
     )

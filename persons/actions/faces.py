@@ -17,7 +17,7 @@ from persons.audit import Actor
 from persons.errors import Refused
 from persons.models import Change, Decision, Face, Person, Photo
 from persons.models.changes import ChangeKind
-from persons.settling import raw_words, roots_of
+from persons.settling import of_one, raw_words, roots_of
 from persons.vision.types import Box
 
 __all__ = [
@@ -151,7 +151,7 @@ def reject_person(*, actor: Actor, face: Face, person: Person | None) -> Face:
     face = _locked(face)
     if face.person is None or person is None:
         raise Refused("This face has no name to take away.")
-    if face.person_id not in (person.pk, roots_of([person.pk])[person.pk]):
+    if not of_one([face], person.pk):
         raise Refused(f"That is not {person.name} any more: it is {face.person.name}.")
     before = _state(face)
     decide(actor=actor, kind=ChangeKind.REJECT, given=_rejected([face]), person=face.person)
@@ -161,9 +161,7 @@ def reject_person(*, actor: Actor, face: Face, person: Person | None) -> Face:
 @transaction.atomic
 def reject_faces(*, actor: Actor, faces: Iterable[Face], person: Person) -> Change:
     """None of these faces is that person. Those that aren't theirs any more are left out."""
-    # Faces of somebody who was merged just now may still stand under their name.
-    names = (person.pk, roots_of([person.pk])[person.pk])
-    locked = [face for face in lock_faces(face.pk for face in faces) if face.person_id in names]
+    locked = of_one(lock_faces(face.pk for face in faces), person.pk)
     if not locked:
         raise Refused(f"None of these faces is {person.name}'s any more. Reload the page.")
     change = decide(
@@ -262,8 +260,9 @@ def _all_locked(faces: Iterable[Face]) -> list[Face]:
 
 def _record(actor: Actor, action: str, face: Face, before: dict[str, object]) -> Face:
     """The face as it is now, with its audit entry."""
-    team = face.photo.gallery.team
-    face.refresh_from_db(fields=["person", "review", "review_rank"])
+    team = face.photo.gallery.space.team
+    settled = Face.everything.select_related("person")
+    face.refresh_from_db(fields=["person", "review", "review_rank"], from_queryset=settled)
     audit.record(
         actor=actor, team=team, action=action, target=face, before=before, after=_state(face)
     )

@@ -60,7 +60,7 @@ def merge_people(*, actor: Actor, person: Person, into: Person) -> Change:
     is_long = count > MOST_MOVED or len(photos) > MOST_SETTLED
     if not is_long:
         photos = _lock_photos(photos)
-        count = _move(faces, into)
+        count = _move(faces, into.pk)
     people = lock_people([person.pk, into.pk])
     person, into = people[person.pk], people[into.pk]
     person.merged_into = into
@@ -127,29 +127,32 @@ def part(*, actor: Actor, change: Change) -> None:
     consent.moved(change.space_id)
     if change.person is None:
         raise Refused("That can't be undone any more: the merged person is gone.")
-    [person] = _fresh(change.person)
-    if person.merged_into_id is None:
+    pk = change.person.pk
+    root_pk = roots_of([pk])[pk]
+    if root_pk == pk:
+        [person] = _fresh(change.person)
         raise Refused(f"{person.name} is not merged any more.")
-    root = _root(person)
-    theirs = subtree_of(person.pk)
-    moved = said_for(root.pk, theirs)
+    theirs = subtree_of(pk)
+    moved = said_for(root_pk, theirs)
     count, photos = moved.count(), set[int]()
     if count <= MOST_MOVED:
-        photos = photos_with_several(root.pk, among=moved)
-        photos |= _photos_rejected(theirs | subtree_of(root.pk))
+        photos = photos_with_several(root_pk, among=moved)
+        photos |= _photos_rejected(theirs | subtree_of(root_pk))
     is_long = count > MOST_MOVED or len(photos) > MOST_SETTLED
     if not is_long:
         photos = _lock_photos(photos)
-        count = _move(moved, person)
+        count = _move(moved, pk)
     # With those that had not followed yet.
-    count = Face.everything.filter(person=person).count() + (count if is_long else 0)
-    people = lock_people([person.pk, root.pk, *([change.other_id] if change.other_id else [])])
-    person, root = people[person.pk], people[root.pk]
+    count = Face.everything.filter(person=pk).count() + (count if is_long else 0)
+    others = [change.other_id] if change.other_id else []
+    people = lock_people([pk, root_pk, *others])
+    if pk not in people:
+        raise _removed(change.person)
+    person, root = people[pk], people[root_pk]
     into = people.get(change.other_id or 0)
     change.notice = _labels_apart(actor, change, person, into)
-    person.merged_into = None
-    person.save(update_fields=["merged_into", "label"])
-    Person.objects.filter(pk=person.pk).update(face_count=count)
+    person.merged_into, person.face_count = None, count
+    person.save(update_fields=["merged_into", "face_count", *(["label"] if change.notice else [])])
     if is_long:
         _follow(actor, person.space, theirs, root)
     else:
@@ -246,8 +249,12 @@ def _fresh(*people: Person) -> list[Person]:
     found = there.in_bulk([person.pk for person in people])
     for person in people:
         if person.pk not in found:
-            raise Refused(f"{person.name} was removed meanwhile.")
+            raise _removed(person)
     return [found[person.pk] for person in people]
+
+
+def _removed(person: Person) -> Refused:
+    return Refused(f"{person.name} was removed meanwhile.")
 
 
 def _root(person: Person) -> Person:
@@ -280,6 +287,6 @@ def _follow(actor: Actor, space: Space, people: Collection[int], root: Person) -
     tasks.ring(tasks.space_job, job.pk)
 
 
-def _move(faces: FaceQuerySet, person: Person) -> int:
+def _move(faces: FaceQuerySet, person_pk: int) -> int:
     """One statement, however many faces; they are locked in the order in which all lock them."""
-    return in_turn(faces).update(person=person)
+    return in_turn(faces).update(person=person_pk)

@@ -18,6 +18,7 @@ from persons.actions.faces import (
 from persons.audit import Actor
 from persons.errors import Refused
 from persons.models import Change, ChangedFace, Decision, Face, Person
+from persons.settling import of_one
 
 
 class Quicker(Refused):
@@ -80,8 +81,9 @@ def sort_suggestions(
 
     Faces that somebody decided on, or that were recognised as somebody else since, are left out.
     """
-    theirs = [face for face in yes if _is_still(face, person)]
-    not_theirs = [face for face in no if _is_still(face, person)]
+    still = _still_theirs([*yes, *no], person)
+    theirs = [face for face in yes if face.pk in still]
+    not_theirs = [face for face in no if face.pk in still]
     if not yes and not no:
         raise Refused("Tick a face.")
     confirmed = confirm_faces(actor=actor, faces=theirs) if theirs else None
@@ -104,7 +106,8 @@ def name_group(
     *, actor: Actor, person: Person, faces: Sequence[Face], others: Collection[Face], label: str
 ) -> GroupNamed:
     """A group without a name is somebody: `faces` are theirs, and `others` are taken out of it."""
-    theirs = [face for face in faces if _is_still(face, person)]
+    still = _still_theirs(faces, person)
+    theirs = [face for face in faces if face.pk in still]
     if not theirs:
         raise Refused("None of these faces is in this group any more. Reload the page.")
     # First the others: once the group has a name, "not this person" would say that name.
@@ -116,12 +119,15 @@ def name_group(
 @transaction.atomic
 def take_out(*, actor: Actor, person: Person, faces: Collection[Face]) -> tuple[Change, ...]:
     """These faces are not whoever that group is: they are unknown again."""
-    theirs = [face for face in faces if _is_still(face, person)]
+    still = _still_theirs(faces, person)
+    theirs = [face for face in faces if face.pk in still]
     return (reject_faces(actor=actor, faces=theirs, person=person),) if theirs else ()
 
 
-def _is_still(face: Face, person: Person) -> bool:
-    return face.decision == Decision.NONE and face.person_id == person.pk
+def _still_theirs(faces: Collection[Face], person: Person) -> set[int]:
+    """Those that nobody decided on, of the person or of whoever was merged into them, by pk."""
+    undecided = [face for face in faces if face.decision == Decision.NONE]
+    return {face.pk for face in of_one(undecided, person.pk)}
 
 
 def _nobody_was_quicker(changes: Collection[Change]) -> None:

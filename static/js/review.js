@@ -97,8 +97,13 @@
 
   function fillNames() {
     const group = box.querySelector("[data-recent]");
+    const here = namesHere();
     if (!group) return;
-    group.replaceChildren(...namesHere().map((one, at) => {
+    // One that is pressed just now must not be exchanged for its like: the click would be lost.
+    const people = (some) => some.map((one) => `${one.dataset.person} ${one.value}`).join("\n");
+    const isNumbered = group.querySelectorAll("kbd").length === here.length;
+    if (isNumbered && people([...group.children]) === people(here)) return;
+    group.replaceChildren(...here.map((one, at) => {
       const button = one.cloneNode(true);
       const key = document.createElement("kbd");
       key.textContent = String(at + 1);

@@ -420,11 +420,13 @@
     if (event.target.closest("#move-to")) {
       event.preventDefault();
       done(event.target.action, { to: new FormData(event.target).get("to") });
-    } else if (event.target.matches("#toasts form[action$='/trash/restore']") && !document.body.classList.contains("viewing")) {
+    } else if (event.target.matches("#toasts form[action$='/trash/restore']") && !isViewers(event.target)) {
       event.preventDefault();
       undo(event.target);
     }
   });
+  // What was deleted while it was looked at is shown again, by the viewer.
+  const isViewers = (toastForm) => /\/photos\/\d+\//.test(toastForm.elements.next.value);
   // The answer is this page's grid, with what there is to say.
   async function undo(toastForm) {
     try {

@@ -431,25 +431,25 @@
   async function trash(form, pk) {
     const asked = (turn += 1);
     viewer.classList.add("turning");
-    let response;
-    let fresh;
-    try {
-      response = await ask(form.action, { method: "POST", body: new FormData(form) });
-      fresh = parse(await response.text());
-    } catch (error) {
-      failed(error, asked, "The photo could not be deleted. Try again.");
-      return;
-    } finally {
-      deleting.delete(pk);
-    }
+    const { response, fresh } = await post(form);
+    deleting.delete(pk);
     // It may be the one after it that is not there any more.
-    const isDone = response.ok ? fresh.querySelector("#photo") : response.redirected && response.status === 404;
+    const isDone = response?.ok ? fresh.querySelector("#photo") : response?.redirected && response.status === 404;
     if (!isDone) {
       failed(fresh, asked, "The photo could not be deleted. Try again.");
       return;
     }
     takeAway(pk);
     arrived(response.ok && fresh, asked);
+  }
+  // The answer and what is in it, or why there is none.
+  async function post(form) {
+    try {
+      const response = await ask(form.action, { method: "POST", body: new FormData(form) });
+      return { response, fresh: parse(await response.text()) };
+    } catch (error) {
+      return { fresh: error };
+    }
   }
   function failed(what, asked, otherwise) {
     if (what.message === AWAY) return;
@@ -486,18 +486,9 @@
   });
   async function undo(form, pk) {
     const asked = (turn += 1);
-    const words = "The photo could not be taken back. Try again, or look into the trash.";
-    let response;
-    let fresh;
-    try {
-      response = await ask(form.action, { method: "POST", body: new FormData(form) });
-      fresh = parse(await response.text());
-    } catch (error) {
-      failed(error, asked, words);
-      return;
-    }
-    if (!response.ok || !fresh.querySelector("#photo")) {
-      failed(fresh, asked, words);
+    const { response, fresh } = await post(form);
+    if (!response?.ok || !fresh.querySelector("#photo")) {
+      failed(fresh, asked, "The photo could not be taken back. Try again, or look into the trash.");
       return;
     }
     form.closest(".toast")?.remove();

@@ -314,11 +314,11 @@ def _undo(desk: Desk, actor: Actor, token: str) -> Outcome:
     changes = Change.objects.filter(team=desk.team, actor=actor.user, undone_at=None)
     if token[1:].isascii() and token[1:].isdigit():
         changes = changes.filter(pk=int(token[1:19]))
-    change = changes.select_related("person", "other").order_by("-pk").first()
+    change = changes.order_by("-pk").first()
     if change is None:
         return Outcome(notice="There is nothing of yours left to undo.")
     try:
-        undo(actor=actor, change=change)
+        change = undo(actor=actor, change=change)
     except Refused as error:
         return Outcome(notice=str(error))
     return replace(_shown_again(desk, change), notice=f"Taken back: {words_of(change)}.")
