@@ -31,13 +31,22 @@ class Yardstick:
 
     def lay(self) -> float:
         """What it took this time, in milliseconds."""
+        self._times.append(self._take())
+        return self._times[-1]
+
+    def wait(self, most: float, *, seconds: float) -> None:
+        """Until it takes `most` milliseconds again, but no longer than so many seconds."""
+        end = time.monotonic() + seconds
+        while self._take() > most and time.monotonic() < end:
+            time.sleep(0.5)
+
+    def _take(self) -> float:
         began = time.perf_counter()
         rows = [(f"row {n * 7919 % 10_007}", {"id": n, "of": n % 97}) for n in range(10_000)]
         groups: dict[int, list[str]] = {}
         for name, row in sorted(rows, key=lambda row: row[0]):
             groups.setdefault(row["of"], []).append(name)
-        self._times.append((time.perf_counter() - began) * 1000)
-        return self._times[-1]
+        return (time.perf_counter() - began) * 1000
 
     @property
     def best(self) -> float:

@@ -46,6 +46,8 @@ BY_CHANCE = 2
 """How often more a statement may be asked because of what single targets need."""
 QUIET = 1.5
 """How much longer the yardstick may be than it once was, for a line to count at once."""
+PATIENCE = 15.0
+"""Seconds to wait for that, before a line is measured again."""
 FILLING = ("drafts.py", "rows.py", "filling.py")
 PEOPLE_REQUESTS = 30
 
@@ -184,8 +186,8 @@ def digest(seed: int) -> str:
 def measured_in_peace(
     asked: Probe, world: Any, client: Any, yardstick: Yardstick
 ) -> Measured | None:
-    """Measured once more, with other targets, where others wanted the machine just then, as the
-    yardstick before and after it says; of three times the quietest one."""
+    """Measured once more, with other targets, when it is quieter, where others wanted the machine
+    just then, as the yardstick before and after it says; of three times the quietest one."""
     found = []
     for _ in range(TRIES):
         before = yardstick.lay()
@@ -196,7 +198,7 @@ def measured_in_peace(
         found.append((pace, measured))
         if pace <= QUIET * yardstick.best:
             break
-        time.sleep(1)
+        yardstick.wait(QUIET * yardstick.best, seconds=PATIENCE)
     return min(found, key=lambda one: one[0])[1] if found else None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from persons.actions.faces import name_face
 from persons.actions.review import decide_face
@@ -114,7 +114,7 @@ def test_a_double_click_or_tap_decides_one_face(review: Page) -> None:
     other = shown(review)
     assert other != one
     # A double tap is two clicks, and no browser says that they belong together.
-    review.wait_for_function("performance.now() > 2000")
+    review.wait_for_timeout(2000)
     chip = review.locator("#review-card [data-recent] > button").first
     expect(chip).to_be_visible()
     box = chip.bounding_box()
@@ -162,23 +162,59 @@ def test_what_was_decided_is_not_lost_when_the_page_is_left(
     wait_for(review, lambda: ignored() == set(faces[:2]))
 
 
-def test_what_could_not_be_sent_is_sent_by_the_next_review(
-    review: Page, live: str, gallery: Gallery
-) -> None:
-    address = live + reverse("review", args=[gallery.team.slug])
+@pytest.fixture
+def cut_off(review: Page) -> set[int]:
+    """Two faces were ignored while nothing was answered, and the review was left."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
     review.unroute("**/review/")
-    # Nothing is answered, and nothing goes on when the page is gone.
-    review.route("**/review/", lambda route: None)
+    review.route("**/review/", hold)
     review.evaluate("navigator.sendBeacon = () => false")
     faces = decide_three_and_take_one_back(review)
-    review.goto(live + reverse("people", args=[gallery.team.slug]))
-    assert not ignored()
+    review.goto("about:blank")
+    for route in held:
+        route.abort()
     review.unroute("**/review/")
-    review.goto(address)
-    wait_for(review, lambda: ignored() == set(faces[:2]))
+    assert not ignored()
+    return set(faces[:2])
+
+
+def nothing_is_kept(page: Page) -> bool:
+    keys: list[str] = page.evaluate("Object.keys(localStorage)")
+    return not [key for key in keys if key.startswith("rollcall.review.")]
+
+
+def test_what_could_not_be_sent_is_sent_by_the_next_review(
+    review: Page, live: str, gallery: Gallery, cut_off: set[int]
+) -> None:
+    review.goto(live + reverse("review", args=[gallery.team.slug]))
+    wait_for(review, lambda: ignored() == cut_off)
     expect(review.locator("#review-count .num")).to_have_text("3")
-    kept = review.evaluate("Object.keys(sessionStorage)")
-    assert not [key for key in kept if key.startswith("rollcall.review.")]
+    assert nothing_is_kept(review)
+
+
+def test_so_it_is_by_any_page_of_the_same_user_in_another_tab(
+    review: Page, live: str, gallery: Gallery, cut_off: set[int]
+) -> None:
+    page = review.context.new_page()
+    page.goto(live + reverse("galleries", args=[gallery.team.slug]))
+    expect(page.locator("#toasts .toast.success")).to_contain_text("It is saved now")
+    assert ignored() == cut_off
+    assert nothing_is_kept(page)
+
+
+def test_nobody_else_sends_what_one_of_them_decided(
+    review: Page, live: str, gallery: Gallery, alice: User, sign_in: SignIn, cut_off: set[int]
+) -> None:
+    page = review.context.new_page()
+    enter(page, live, sign_in(alice))
+    page.goto(live + reverse("galleries", args=[gallery.team.slug]))
+    page.wait_for_load_state("networkidle")
+    assert not ignored()
+    assert not nothing_is_kept(page)
 
 
 def test_on_a_phone_undo_is_under_the_thumb_and_nothing_covers_it(review: Page) -> None:

@@ -58,10 +58,14 @@ def lock_faces(face_pks: Iterable[int], *, trashed: bool = False) -> list[Face]:
     theirs = Face.everything.filter(pk__in=wanted).values("photo")
     rows = Photo.everything.filter(pk__in=theirs).select_related("gallery__space__team")
     photos = {photo.pk: photo for photo in locked(rows)}
-    every = list(locked(Face.everything.filter(photo__in=photos)))
+    faces = Face.everything.filter(photo__in=photos)
+    if len(photos) > 1:
+        # Group photos have many more faces than are wanted: locked, but not loaded.
+        list(locked(faces).values_list("pk"))
+        faces = faces.filter(pk__in=wanted)
     found = [
         face
-        for face in every
+        for face in locked(faces)
         if face.pk in wanted and (trashed or not face.trashed) and face.decision != Decision.ERASED
     ]
     # One face of a group photo: what belongs to it is not loaded with each of the others.

@@ -21,6 +21,7 @@
   const token = () => review.querySelector("[name=csrfmiddlewaretoken]").value;
   const hasKeyboard = () => window.matchMedia("(hover: hover)").matches;
   const toast = (text, level) => window.rollcall.toast(text, level);
+  const { kept } = window.rollcall;
 
   let ready = []; // Templates of the cards behind the one that is shown.
   let chain = Promise.resolve();
@@ -151,7 +152,13 @@
     return data;
   }
 
+  // To whoever does not see the card: it stays until something else is done.
+  function say(words) {
+    review.querySelector("#review-said").textContent = words;
+  }
+
   function enqueue(data, card) {
+    say("");
     const one = { data, card, since: performance.now(), isSent: false };
     waiting.push(one);
     chain = chain.then(() => sendOne(one)).finally(() => {
@@ -259,7 +266,7 @@
     if (answer.dataset.error) toast(answer.dataset.error, "error");
     // A card that is shown again says by itself that it was taken back.
     if (answer.dataset.notice && !first) toast(answer.dataset.notice, "info");
-    review.querySelector("#review-said").textContent = (first && answer.dataset.notice) || "";
+    if (first) say(answer.dataset.notice || "");
     if (!current()) next();
     fetchPictures();
   }
@@ -295,42 +302,19 @@
     });
   }
 
-  function formOf(rest) {
-    const data = new FormData();
-    data.append("csrfmiddlewaretoken", token());
-    data.append("do", "rest");
-    for (const one of rest) data.append("queued", one);
-    return data;
-  }
-
   // In one request, in order: it goes on when the page is gone. Where it may not get through, it is
-  // kept as well, and sent when this user opens the review in this tab again.
-  const KEPT = `rollcall.review.${review.dataset.user}.${action()}`;
-
+  // kept as well.
   function leave() {
     if (isLeft) return;
     isLeft = true;
     const rest = unsent();
     if (!rest.length) return;
-    const isOnItsWay = navigator.sendBeacon(action(), formOf(rest));
-    if (isOnItsWay && !isShaky) return;
-    try {
-      const before = JSON.parse(window.sessionStorage.getItem(KEPT) || "[]");
-      window.sessionStorage.setItem(KEPT, JSON.stringify([...before, ...rest]));
-    } catch { /* There is no storage: it was asked about before. */ }
+    const isOnItsWay = navigator.sendBeacon(action(), kept.formOf(rest));
+    if (!isOnItsWay || isShaky) kept.keep(action(), rest);
   }
 
   async function sendKept() {
-    let kept = null;
-    try {
-      kept = JSON.parse(window.sessionStorage.getItem(KEPT));
-    } catch { return; }
-    if (!kept?.length) return;
-    const response = await post(formOf(kept));
-    if (!response) return;
-    window.sessionStorage.removeItem(KEPT);
-    if (response.status === 204) window.location.reload();
-    else toast("What you decided last could not be sent. Look at those faces again.", "error");
+    if (await kept.send(action())) window.location.reload();
   }
 
   window.addEventListener("pagehide", leave);
