@@ -94,7 +94,7 @@ def first_seen(page: Page) -> str:
 def test_a_long_gallery_is_scrolled_with_few_tiles_in_memory_and_back_up_again(
     page: Page, live: str, fill: Callable[[int], list[Photo]], vera: User, sign_in: SignIn
 ) -> None:
-    photos = fill(1200)
+    photos = fill(900)
     enter(page, live, sign_in(vera))
     page.goto(address(live))
     expect(page.locator(".tile").first).to_be_visible()
@@ -107,7 +107,7 @@ def test_a_long_gallery_is_scrolled_with_few_tiles_in_memory_and_back_up_again(
         if page.locator(f"#photo-{photos[-1].pk}").count():
             break
     expect(page.locator(f"#photo-{photos[-1].pk}")).to_be_attached()
-    assert most < 700
+    assert most < 600
     assert page.locator(".sheet.dropped").count() > 5
     # Nothing moves while what is above comes back, and all of it comes back.
     for _ in range(600):
@@ -116,7 +116,7 @@ def test_a_long_gallery_is_scrolled_with_few_tiles_in_memory_and_back_up_again(
         if page.evaluate("scrollY") == 0 and page.locator(f"#photo-{photos[0].pk}").count():
             break
     expect(page.locator(f"#photo-{photos[0].pk}")).to_be_visible()
-    assert page.evaluate(TILES) < 700
+    assert page.evaluate(TILES) < 600
     page.wait_for_timeout(400)
     ids = page.evaluate("[...document.querySelectorAll('#tiles .tile')].map((tile) => tile.id)")
     wanted = [f"photo-{photo.pk}" for photo in photos]
@@ -343,19 +343,19 @@ def test_a_range_reaches_over_what_the_page_has_dropped(
     sign_in: SignIn,
     sent: Callable[[], dict[str, Any]],
 ) -> None:
-    photos = fill(900)
+    photos = fill(600)
     enter(page, live, sign_in(bob))
     page.goto(address(live))
     page.locator(f"#photo-{photos[1].pk} .tile-check").check(force=True)
     page.mouse.move(700, 600)
-    last = photos[800]
+    last = photos[500]
     scroll_until(page, f"Boolean(document.getElementById('photo-{last.pk}'))")
     assert page.locator(".sheet").first.evaluate("one => one.classList.contains('dropped')")
     page.locator(f"#photo-{last.pk} .tile-check").click(modifiers=["Shift"], force=True)
-    count_is(page, "800")
+    count_is(page, "500")
     page.locator("#selection [formaction$=zip]").click()
     page.wait_for_timeout(300)
-    assert sent()["photos"] == [str(photo.pk) for photo in photos[1:801]]
+    assert sent()["photos"] == [str(photo.pk) for photo in photos[1:501]]
     # What was dropped is still selected when it comes back.
     page.evaluate("scrollTo(0, 0)")
     expect(page.locator(f"#photo-{photos[5].pk} .tile-check")).to_be_checked()

@@ -270,9 +270,11 @@ def test_many_at_once_are_taken_back_by_a_key_and_no_name_widens_a_page(
     page.wait_for_url("**/review/many/?done=*")
     assert Face.objects.get(pk=suggested.pk).decision == Decision.NAMED
     assert is_narrow(page)
-    page.keyboard.press("Backspace")
+    with page.expect_navigation():
+        page.keyboard.press("Backspace")
     wait_for(page, lambda: Face.objects.get(pk=suggested.pk).decision == Decision.NONE)
     change = name_face(actor=by(bob), face=suggested, label="Berta").change
     page.goto(f"{live}{reverse('groups', args=[team])}?done={change.pk}")
-    page.keyboard.press("Backspace")
+    with page.expect_navigation():
+        page.keyboard.press("Backspace")
     wait_for(page, lambda: Face.objects.get(pk=suggested.pk).decision == Decision.NONE)

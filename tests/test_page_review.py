@@ -14,7 +14,9 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from dashboard.pages.review.place import Place
+from persons import pipeline
 from persons.actions.faces import ignore_face, name_face
+from persons.actions.merging import MOST_MOVED
 from persons.models import (
     AuditEntry,
     Change,
@@ -33,6 +35,7 @@ from persons.models import (
     ReviewPlace,
     Role,
     Run,
+    SpaceJob,
     SyncState,
     Team,
     User,
@@ -437,6 +440,30 @@ class TestPairs:
         face.refresh_from_db()
         assert face.person == pair.one
         assert answer.context["first"].likeness == pair
+
+    @pytest.mark.parametrize("count", [2, 19, 25])
+    def test_taking_back_that_they_are_one_asks_as_much_for_any_number(
+        self,
+        team: Team,
+        gallery: Gallery,
+        pair: Likeness,
+        bob: User,
+        sign_in: SignIn,
+        count: int,
+        django_assert_num_queries: DjangoAssertNumQueries,
+    ) -> None:
+        for _ in range(count):
+            weak(gallery, pair.one)
+        client = sign_in(bob)
+        client.get(review_url(team))
+        client.post(review_url(team, ""), {"do": "same", "pair": pair.pk}, headers=HTMX)
+        change = Change.objects.get()
+        for job in SpaceJob.objects.all():
+            pipeline.work(job.pk)
+        assert not Face.objects.exclude(person=pair.other).exists()
+        # Where a worker takes them home, nothing of theirs is settled here.
+        with django_assert_num_queries(29 if count > MOST_MOVED else 31):
+            client.post(review_url(team, ""), {"do": "undo", "done": f"c{change.pk}"}, headers=HTMX)
 
     def test_never_these_two_is_remembered_and_can_be_taken_back(
         self, team: Team, pair: Likeness, bob: User, sign_in: SignIn

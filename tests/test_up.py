@@ -153,17 +153,26 @@ def assert_nothing_left(data: Path) -> None:
     assert not left, f"processes were left behind: {left}"
 
 
-def test_it_says_where_it_is_and_sigterm_ends_all_of_it_within_five_seconds(up: Up) -> None:
+def test_it_says_where_it_is_is_quiet_and_sigterm_ends_all_of_it_within_five_seconds(
+    up: Up,
+) -> None:
     assert f"Rollcall is at http://127.0.0.1:{up.port}/" in up.output
     assert up.answers()
     for words in ("gunicorn", "celery -A dashboard -q worker", "celery -A dashboard -q beat"):
         assert wait_until(partial(up.pid_of, words), what=words)
+    time.sleep(3)
+    talk = [line for line in up.lines if re.match(r"(web|worker|beat)\s*\|", line)]
+    assert not talk
+    assert "Traceback" not in up.output
 
-    assert up.end() < 5
+    with socket.create_connection(("127.0.0.1", up.port)) as client:
+        # A request that hangs does not hold up the end.
+        client.sendall(b"POST /login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nx")
+        time.sleep(0.5)
+        assert up.end() < 5
     assert up.process.returncode == 0
     assert_nothing_left(up.data)
     assert "Rollcall has stopped." in up.output
-    assert "Traceback" not in up.output
 
 
 def test_ctrl_c_ends_it_even_while_it_starts(start: Callable[[], Up]) -> None:
@@ -174,42 +183,15 @@ def test_ctrl_c_ends_it_even_while_it_starts(start: Callable[[], Up]) -> None:
     assert_nothing_left(up.data)
 
 
-def test_it_is_quiet_while_nothing_is_wrong(up: Up) -> None:
-    wait_until(lambda: up.pid_of("celery -A dashboard -q beat"), what="beat")
-    time.sleep(3)
-    talk = [line for line in up.lines if re.match(r"(web|worker|beat)\s*\|", line)]
-    assert not talk
+def test_a_child_that_dies_is_started_again_and_what_it_was_at_goes_on_at_once(up: Up) -> None:
+    web = wait_until(lambda: up.pid_of("gunicorn"), what="gunicorn")
+    os.kill(web, signal.SIGKILL)
+    up.wait_for("web was ended by SIGKILL; it starts again in 1 s.")
 
-
-def test_a_request_that_hangs_does_not_hold_up_the_end(up: Up) -> None:
-    with socket.create_connection(("127.0.0.1", up.port)) as client:
-        client.sendall(b"POST /login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nx")
-        time.sleep(0.5)
-        assert up.end() < 5
-    assert_nothing_left(up.data)
-
-
-@pytest.mark.parametrize("words", ["celery -A dashboard -q worker", "gunicorn"])
-def test_a_child_that_dies_is_started_again_and_it_says_so(up: Up, words: str) -> None:
-    name = "web" if words == "gunicorn" else "worker"
-    before = wait_until(lambda: up.pid_of(words), what=words)
-    os.kill(before, signal.SIGKILL)
-
-    up.wait_for(f"{name} was ended by SIGKILL; it starts again in 1 s.")
-    after = wait_until(lambda: up.pid_of(words), what=f"another {words}")
-    assert after != before
-    assert wait_until(up.answers)
-
-
-def test_what_a_worker_was_at_when_it_was_killed_goes_on_at_once(
-    start: Callable[[], Up], tmp_path: Path
-) -> None:
     claim = (
         "from django.utils import timezone; from persons.models import *; from tests.factories "
         "import *; PhotoFactory.create(state='running', claim='w', claimed_at=timezone.now())"
     )
-    up = start()
-    up.wait_for("Rollcall is at")
     subprocess.run(
         [sys.executable, "manage.py", "shell", "-c", claim],
         cwd=ROOT,
@@ -220,32 +202,32 @@ def test_what_a_worker_was_at_when_it_was_killed_goes_on_at_once(
     )
     worker = wait_until(lambda: up.pid_of("-q worker"), what="the worker")
     os.kill(worker, signal.SIGKILL)
+    up.wait_for("worker was ended by SIGKILL; it starts again in 1 s.")
     up.wait_for("Work that was cut off goes on (1).")
+    for words, before in (("gunicorn", web), ("-q worker", worker)):
+        assert wait_until(partial(up.pid_of, words), what=f"another {words}") != before
+    assert wait_until(up.answers)
 
 
-def test_kill_9_takes_the_children_along(up: Up) -> None:
+def test_kill_9_takes_the_children_along_and_it_starts_again_in_the_same_folder(
+    up: Up, start: Callable[[], Up]
+) -> None:
     assert wait_until(lambda: up.pid_of("celery -A dashboard -q beat"), what="beat")
-    assert len(processes_of(up.data)) >= 5  # up, gunicorn and its two, worker, beat
-    up.process.kill()
-    up.process.wait()
-    wait_until(lambda: not processes_of(up.data), seconds=5, what="the children to be gone")
-
-
-def test_it_starts_again_in_the_same_folder_after_kill_9(up: Up, start: Callable[[], Up]) -> None:
-    up.process.kill()
-    up.process.wait()
-    again = start()
-    again.wait_for("Rollcall is at")
-    assert again.end() < 5
-    assert_nothing_left(up.data)
-
-
-def test_a_second_one_in_the_same_folder_is_refused(up: Up) -> None:
     second = run_up(up.data, free_port())
     assert second.returncode == 1
     assert f"runs already with the data in {up.data}" in second.stderr
     assert f"http://127.0.0.1:{up.port}/ (process {up.process.pid})" in second.stderr
     assert up.answers()
+
+    assert len(processes_of(up.data)) >= 5  # up, gunicorn and its two, worker, beat
+    up.process.kill()
+    up.process.wait()
+    wait_until(lambda: not processes_of(up.data), seconds=5, what="the children to be gone")
+
+    again = start()
+    again.wait_for("Rollcall is at")
+    assert again.end() < 5
+    assert_nothing_left(up.data)
 
 
 def test_a_port_in_use_is_said_and_nothing_is_started(migrated: Path, tmp_path: Path) -> None:
