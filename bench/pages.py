@@ -46,7 +46,7 @@ BY_CHANCE = 2
 """How often more a statement may be asked because of what single targets need."""
 QUIET = 1.5
 """How much longer the yardstick may be than it once was, for a line to count at once."""
-PATIENCE = 15.0
+PATIENCE = 3.0
 """Seconds to wait for that, before a line is measured again."""
 FILLING = ("drafts.py", "rows.py", "filling.py")
 PEOPLE_REQUESTS = 30
@@ -184,12 +184,12 @@ def digest(seed: int) -> str:
 
 
 def measured_in_peace(
-    asked: Probe, world: Any, client: Any, yardstick: Yardstick
+    asked: Probe, world: Any, client: Any, yardstick: Yardstick, tries: int
 ) -> Measured | None:
     """Measured once more, with other targets, when it is quieter, where others wanted the machine
-    just then, as the yardstick before and after it says; of three times the quietest one."""
+    just then, as the yardstick before and after it says; of all times the quietest one."""
     found = []
-    for _ in range(TRIES):
+    for _ in range(tries):
         before = yardstick.lay()
         measured = measure(asked, world, client)
         if measured is None:
@@ -259,7 +259,9 @@ def _request(client: Any, ask: Ask, measured: Measured) -> None:
 asked_routes: set[str] = set()
 
 
-def run(scale: float, arguments: argparse.Namespace, yardstick: Yardstick) -> dict[str, Measured]:
+def run(
+    scale: float, arguments: argparse.Namespace, yardstick: Yardstick, tries: int = TRIES
+) -> dict[str, Measured]:
     import drafts
     from actions_asked import actions
     from asking import World
@@ -276,7 +278,7 @@ def run(scale: float, arguments: argparse.Namespace, yardstick: Yardstick) -> di
         for probe in [*pages(world), *parts(world), *rest(world), *actions(world)]:
             if arguments.only and arguments.only.lower() not in probe.name.lower():
                 continue
-            measured = measured_in_peace(probe, world, client, yardstick)
+            measured = measured_in_peace(probe, world, client, yardstick, tries)
             if measured is None:
                 print(f"  (nothing to ask: {probe.name})")
                 continue
@@ -338,9 +340,9 @@ def header(arguments: argparse.Namespace, yardstick: Yardstick) -> str:
 
 def small_run(arguments: argparse.Namespace) -> dict[str, Measured]:
     """Of many targets, whatever is asked for: how many queries a page makes depends on what is on
-    it as well."""
+    it as well. That is all that counts of it."""
     asked = argparse.Namespace(**vars(arguments) | {"count": max(arguments.count, SMALL_COUNT)})
-    return run(arguments.scale / SMALLER, asked, Yardstick())
+    return run(arguments.scale / SMALLER, asked, Yardstick(), tries=1)
 
 
 def main() -> None:
@@ -360,7 +362,7 @@ def main() -> None:
     yardstick = Yardstick()
     with tempfile.TemporaryDirectory() as folder:
         prepare(folder)
-        small = {} if arguments.big_only else run(arguments.scale / SMALLER, arguments, Yardstick())
+        small = {} if arguments.big_only else small_run(arguments)
         big = run(arguments.scale, arguments, yardstick)
     text = table(big, small)
     print(f"{text}\n\n{yardstick}")

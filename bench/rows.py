@@ -343,8 +343,10 @@ FILLED: list[tuple[type[models.Model], dict[str, str], str]] = [
         {
             "id": "n",
             "space_id": "s.space",
-            "one_id": "s.first + mod(n, s.people - 40)",
-            "other_id": "s.first + mod(n, s.people - 40) + 1 + n / (s.people - 40)",
+            # Half of them among those who have the most faces, half among those who have a few.
+            "one_id": "s.first + mod(n, 2) * (s.people / 2) + mod(n, s.people / 2 - 20)",
+            "other_id": "s.first + mod(n, 2) * (s.people / 2) + mod(n, s.people / 2 - 20)"
+            " + 1 + n / (s.people / 2 - 20)",
             "similarity": "0.4 + 0.3 * pg_temp.chance(n, 57)",
             "decision": "CASE WHEN mod(n, 10) = 0 THEN 'differ' ELSE '' END",
         },

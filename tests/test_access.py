@@ -59,6 +59,9 @@ from tests.factories import (
     jpeg,
 )
 
+# What is asked of the database here is asked by the pages' own tests as well.
+pytestmark = pytest.mark.any_database
+
 WHO = ("anonymous", "stranger", "viewer", "editor", "auditor", "owner")
 METHODS = ("get", "post", "put", "patch", "delete")
 

@@ -367,6 +367,7 @@ def faults(photo: Photo) -> dict[str, Behaviour]:
 FAULTS = list(faults(Photo(pk=1)))
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_answer_of_the_cloud_brings_a_secret_out(
     fault: str,

@@ -382,6 +382,7 @@ HEAD_CUT = b"POST /api/v1/persons/set HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-"
 
 
 @pytest.mark.processes
+@pytest.mark.any_database
 @pytest.mark.parametrize("where", ["in the head", "in the body"])
 def test_clients_that_fall_silent_half_way_keep_nobody_out(
     where: str, transactional_db: None, token: str, tmp_path: Path
