@@ -13,7 +13,7 @@ from playwright.sync_api import Page, Route, expect
 
 from persons.actions.faces import name_face
 from persons.actions.review import decide_face
-from persons.models import Decision, Face, Gallery, Team, User
+from persons.models import Decision, Face, Gallery, Person, Team, User
 from tests.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory
 from tests.fakes import by
 from tests.test_page_photos import enter
@@ -104,6 +104,20 @@ def test_a_face_is_named_by_typing_and_the_next_by_one_key(review: Page) -> None
     review.keyboard.press("1")
     named = Face.objects.exclude(person=None).values_list("pk", "person__label")
     wait_for(review, lambda: dict(named.all()) == {first: "Boris", second: "Anna"})
+
+
+def test_a_name_keeps_its_key_though_the_list_has_it_no_more(review: Page) -> None:
+    """It may be pressed just when the answer comes that leaves it out."""
+    one = shown(review)
+    chip = review.locator("#review-card [data-recent] > button")
+    expect(chip).to_contain_text("Anna")
+    Person.objects.all().delete()
+    review.wait_for_timeout(BOUNCE)
+    review.keyboard.press("Delete")
+    expect(review.locator("#review-done")).to_contain_text("Ignored")
+    wait_for(review, lambda: ignored() == {one})
+    review.wait_for_timeout(1000)
+    expect(chip).to_contain_text("Anna")
 
 
 def test_a_double_click_or_tap_decides_one_face(review: Page) -> None:

@@ -83,17 +83,24 @@
 
   // --- Names that are one key away ---
 
-  // Who has a number keeps it: new people take the places of those who are not in the list any more.
+  // Who has a number keeps it, while somebody is about to press it. Where the nine of a space are
+  // full, new people take the places of those who are not in the list any more.
+  const NINE = 9;
   function learnNames(buttons) {
-    const fresh = buttons.filter((one) => !names.some((old) => old.dataset.person === one.dataset.person));
-    const stays = (old) => buttons.some((one) => one.dataset.person === old.dataset.person);
-    names = names.map((old) => (stays(old) ? old : fresh.shift())).filter(Boolean);
-    names.push(...fresh);
+    const isOf = (one) => (other) => other.dataset.person === one.dataset.person;
+    names = names.map((old) => buttons.find(isOf(old)) || old);
+    for (const one of buttons) {
+      if (names.some(isOf(one))) continue;
+      const here = names.filter((old) => old.dataset.space === one.dataset.space);
+      const gives = here.length < NINE ? null : here.find((old) => !buttons.some(isOf(old)));
+      if (gives) names[names.indexOf(gives)] = one;
+      else names.push(one);
+    }
   }
 
   function namesHere() {
     const space = current()?.dataset.space;
-    return names.filter((one) => one.dataset.space === space).slice(0, 9);
+    return names.filter((one) => one.dataset.space === space).slice(0, NINE);
   }
 
   function fillNames() {
