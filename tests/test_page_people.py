@@ -319,7 +319,9 @@ def enter(page: Page, address: str, name: str) -> None:
     page.goto(address)
     page.fill("[name=username]", name)
     page.fill("[name=password]", PASSWORD)
-    page.keyboard.press("Enter")
+    # What is typed before a page's scripts run is no search yet.
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
 
 
 @pytest.mark.django_db(transaction=True)
