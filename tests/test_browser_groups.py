@@ -1,4 +1,4 @@
-"""Unknown faces of real photos in a real browser: sorted, named whole, merged, shown to others."""
+"""Unknown faces of real photos in a real browser: sorted, named whole, merged, thrown away."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from persons.models import Change, Decision, Face, Person, Photo, Rejection, Spa
 from persons.models.changes import ChangeKind
 from persons.models.faces import FaceQuerySet
 from persons.pipeline.following import queue_following
-from persons.settling import photos_with_several, roots_of, settle_in_turn, subtree_of
+from persons.settling import of_one, photos_with_several, roots_of, settle_in_turn, subtree_of
 
 MOST_MOVED = 20
 MOST_SETTLED = 10
@@ -221,8 +221,7 @@ def split_person(*, actor: Actor, person: Person, faces: Sequence[Face], label: 
     if meant.person.pk == root.pk:
         raise Refused(f"These faces are {root.name}'s now. Type somebody else's name.")
     # With those that have not followed yet, if somebody was merged into them just now.
-    family = subtree_of(root.pk)
-    theirs = [face for face in lock_faces(face.pk for face in faces) if face.person_id in family]
+    theirs = of_one(lock_faces(face.pk for face in faces), root.pk)
     if not theirs:
         raise Refused(f"None of these faces is {root.name}'s any more. Reload the page.")
     change = decide(

@@ -28,16 +28,20 @@
 
   // Whether there was something, and it is at the server now.
   async function send(address) {
+    let queued;
     let response;
     try {
-      const queued = read(START + address);
+      queued = read(START + address);
       if (!queued.length) return false;
       response = await fetch(address, { method: "POST", body: formOf(queued), headers: { "HX-Request": "true" } });
     } catch {
       return false; // It stays, for the next time.
     }
     if (response.redirected || response.headers.has("HX-Redirect") || response.status >= 500) return false;
-    localStorage.removeItem(START + address);
+    // Another tab may have kept more meanwhile.
+    const rest = read(START + address).filter((one) => !queued.includes(one));
+    if (rest.length) localStorage.setItem(START + address, JSON.stringify(rest));
+    else localStorage.removeItem(START + address);
     if (!response.ok) window.rollcall.toast(REFUSED, "error");
     return response.ok;
   }
