@@ -11,7 +11,7 @@ RUN /venv/bin/pip install .
 
 FROM python:3.13-slim
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin rollcall \
-    && install --directory --owner rollcall --group rollcall --mode 750 /data
+    && install --directory --owner rollcall --group rollcall --mode 700 /data
 COPY --from=build /venv /venv
 WORKDIR /app
 COPY manage.py ./

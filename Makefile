@@ -9,13 +9,14 @@ TEMPLATES = $(shell find templates -name '*.html' 2>/dev/null)
 # Two halves at once, a file's tests together, the files as tests/conftest.py orders them.
 # `make test PYTEST=` runs them one by one.
 PYTEST ?= -n 2 --dist loadfile --no-loadscope-reorder
+FAST := not browser and not processes and not thorough
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint lint-types lint-rules format bench secrets clean distclean
+.PHONY: help run test test-fast lint lint-types lint-rules lint-browser test-browser-code format bench secrets clean distclean
 .DELETE_ON_ERROR:
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/' | expand -t 16
 
 run: $(VENV)/.run ## Set everything up and serve on 127.0.0.1:$PORT (8000) until Ctrl-C
 	@$(PY) manage.py migrate --verbosity 0
@@ -26,13 +27,18 @@ run: $(VENV)/.run ## Set everything up and serve on 127.0.0.1:$PORT (8000) until
 test: lint ## All checks, then the suite: on SQLite and files, and on PostgreSQL and Redis where they are
 	@if [ -z "$$DATABASE_URL" ] || [ -z "$$REDIS_URL" ]; then \
 	  echo "PostgreSQL and Redis: skipped (DATABASE_URL and REDIS_URL are not both set)"; fi
+	@$(MAKE) --no-print-directory test-browser-code
 	env -u DATABASE_URL -u REDIS_URL $(PY) -m pytest $(PYTEST)
 	@if [ -n "$$DATABASE_URL" ] && [ -n "$$REDIS_URL" ]; then \
 	  echo "$(PY) -m pytest --services-only $(PYTEST)   # on PostgreSQL and Redis"; \
 	  exec $(PY) -m pytest --services-only $(PYTEST); fi
 
+test-fast: $(VENV)/.dev ## What is quick: no browser, no processes, nothing thorough, on SQLite alone
+	env -u DATABASE_URL -u REDIS_URL $(PY) -m pytest -m "$(FAST)" $(PYTEST)
+
 lint: $(VENV)/.dev ## All checks that run no test
 	@$(MAKE) --no-print-directory -j 2 lint-types lint-rules
+	@$(MAKE) --no-print-directory lint-browser
 
 # It takes as long as all the others.
 lint-types:
@@ -52,6 +58,29 @@ lint-rules:
 	  ROLLCALL_HTTPS=1 ROLLCALL_HOSTS=rollcall.example.org \
 	  $(PY) manage.py check --deploy --fail-level WARNING
 
+# Pages run without Node: it only checks their scripts. Where there is none, that is said.
+NODE := $(shell node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null \
+  && command -v npm >/dev/null && echo yes)
+
+lint-browser: $(if $(NODE),node_modules/.done)
+ifeq ($(NODE),yes)
+	npx --no-install eslint --max-warnings 0 static/js tests/js
+	npx --no-install tsc
+else
+	@echo "ESLint and tsc for static/js: skipped (there is no Node 20 with npm)"
+endif
+
+test-browser-code:
+ifeq ($(NODE),yes)
+	node --test --test-reporter=dot tests/js/*.test.js
+else
+	@echo "Unit tests of static/js: skipped (there is no Node 20 with npm)"
+endif
+
+node_modules/.done: package.json package-lock.json
+	npm ci --silent --ignore-scripts
+	@touch $@
+
 format: $(VENV)/.dev ## Lay out code and templates
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
@@ -67,8 +96,8 @@ clean: ## Remove what tools left behind; data and .venv stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-distclean: clean ## Remove .venv as well
-	rm -rf $(VENV)
+distclean: clean ## Remove .venv and node_modules as well
+	rm -rf $(VENV) node_modules
 
 # --- The environment. A stamp is written when an install is complete, so one that was cut off is
 # --- done again; a .venv without a working pip is made anew.

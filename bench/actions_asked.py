@@ -150,7 +150,7 @@ def _reviewing(world: World) -> Iterator[Probe]:
 
 def _follow() -> None:
     """What a worker does after merges."""
-    for job in SpaceJob.objects.filter(kind=SpaceJob.Kind.FOLLOW).under_way():
+    for job in SpaceJob.objects.filter(kind=SpaceJob.Kind.PROPAGATE).under_way():
         while work(job.pk).jobs:
             pass
 

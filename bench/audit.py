@@ -86,7 +86,7 @@ def fed(team: Any, user: Any) -> tuple[int, int, float]:
     from persons import audit
     from persons.audit import Actor
     from persons.models import AuditEntry, Source
-    from persons.pipeline.sealing import seal_audit
+    from persons.pipeline.audit.sealing import seal_audit
 
     actor = Actor(user=user, source=Source.PAGE, address="192.0.2.7")
     written = [0]
@@ -149,8 +149,9 @@ def request_of(team: Any, user: Any) -> tuple[Callable[[int], object], Callable[
 
 def call_of(team: Any, key: Any) -> tuple[Callable[[int], object], Callable[[], Any]]:
     """The rows of a call of one image, begun and ended, and the same without its entry."""
-    from persons import calls, statements
     from persons.audit import Actor
+    from persons.calls import log as call_log
+    from persons.calls import statements
     from persons.models import Source, Space
     from persons.vision.types import Answer, Image, ImageResult, ImageStatus, Method
 
@@ -168,26 +169,23 @@ def call_of(team: Any, key: Any) -> tuple[Callable[[int], object], Callable[[], 
         name, model = "embedded", "bench"
 
     def act(number: int) -> None:
-        call = calls.begin(
+        call = call_log.begin(
             space=space,
             vision=Vision(),  # type: ignore[arg-type]
             method=Method.RECOGNIZE,
             meta={"space": "0", "images": [{"name": "file"}]},
-            images=[calls.Sent(Image("file", b"%d" % number), 640, 480)],
-            source=Source.CLIENT,
-            actor=actor,
-            key=key,
-            space_version=1,
+            images=[call_log.Sent(Image("file", b"%d" % number), 640, 480)],
+            origin=call_log.Origin(source=Source.CLIENT, actor=actor, key=key),
         )
         result = ImageResult("file", ImageStatus.DONE, raw=said)
-        calls.end(call, Answer(b'{"status":200,"body":{}}'), None, [result])
+        call_log.end(call, Answer(b'{"status":200,"body":{}}'), None, [result])
 
     @contextmanager
     def without() -> Iterator[None]:
         nothing: tuple[str, list[object]] = ("SELECT 1", [])
         with (
             patch.object(statements.ENTRIES, "insert", lambda rows: nothing),
-            patch.object(calls, "_entry", lambda *about: None),
+            patch.object(call_log, "_entry", lambda *about: None),
         ):
             yield
 
@@ -198,7 +196,7 @@ def measure(count: int) -> str:
     from persons.actions.auditing import export_audit
     from persons.chain.checking import check
     from persons.models import ApiKey, Membership, Space, Team, User
-    from persons.pipeline.sealing import seal_audit
+    from persons.pipeline.audit.sealing import seal_audit
     from persons.vision.limits import SPACES
 
     team = Team.objects.create(name="Bench", slug="bench")

@@ -40,8 +40,8 @@ from PIL import ImageEnhance
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from persons.engine.engine import THRESHOLD, Engine  # noqa: E402
-from persons.engine.gallery import Gallery, assign  # noqa: E402
+from persons.engine.engine import THRESHOLD, Accepts, Engine  # noqa: E402
+from persons.engine.gallery import IndexCache, assign  # noqa: E402
 from persons.engine.memory import MemoryStore  # noqa: E402
 from persons.engine.store import NewEmbedding  # noqa: E402
 from persons.vision import envelope, limits  # noqa: E402
@@ -138,7 +138,7 @@ def strangers(dimensions: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 def rollcall() -> See:
     store = MemoryStore()
-    engine = Engine(store, max_width=5000, max_height=5000)
+    engine = Engine(store, accepts=Accepts(5000, 5000))
     new = [NewEmbedding(100 + i, row, str(i)) for i, row in enumerate(strangers(128))]
     store.add(5, new, capacity=limits.FACES_PER_SPACE)
     images = [{"name": name, "person_id": i + 1} for i, name in enumerate(ENROLLED)]
@@ -357,7 +357,7 @@ def measure_search(_engine: str, _size: str, workers: int) -> dict[str, Any]:
     new = [NewEmbedding(i // 3 + 1, row, str(i)) for i, row in enumerate(rows)]
     store.add(5, new, capacity=limits.FACES_PER_SPACE)
     del new
-    gallery = Gallery(store)
+    gallery = IndexCache(store)
     start = time.perf_counter()
     gallery.index(5)
     load = time.perf_counter() - start

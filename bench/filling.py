@@ -3,7 +3,8 @@
 At scale 1: 200,000 photos with 1,000,000 faces of 20,000 people, and 1,000,000 recognitions. One
 gallery has half the photos, one person 50,000 faces, the rest is spread by Zipf's law. All of it is
 made by PostgreSQL out of row numbers and a hash, so the same seed makes the same rows; moments end
-at the day it is run. Faces are settled as `persons.settling` settles them: `settled_wrong` asks it.
+at the day it is run. `persons.faces.identity` says whose faces are:
+`resolved_wrong` asks it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import rows
 from django.db import connection, models, transaction
 from django.db.models import Max
 
+from persons.faces.identity import resolve_identities
 from persons.models import Face, Gallery, Grouping, JobState, Person, Photo, Space, SpaceJob
-from persons.settling import settle_photos
 
 BIG = [
     "persons_photo",
@@ -176,8 +177,8 @@ def _plan_groups(count: int) -> None:
 # --- What is there ---
 
 
-def settled_wrong(count: int = 1000) -> list[int]:
-    """Photos of a sample that settling changes, though nothing was said of them since.
+def resolved_wrong(count: int = 1000) -> list[int]:
+    """Photos of a sample that resolving again changes, though nothing was said of them since.
 
     Those with people who were merged, and with faces of every kind, are among the sample.
     """
@@ -191,15 +192,15 @@ def settled_wrong(count: int = 1000) -> list[int]:
     merged = Person.objects.filter(merged_into__isnull=False).values("pk")[: count // 10]
     faces = Face.objects.filter(found_person__in=merged)
     sample.update(faces.values_list("photo", flat=True)[: count // 10])
-    before = _settled(sample)
+    before = _resolved(sample)
     with transaction.atomic():
-        settle_photos(sample)
-        after = _settled(sample)
+        resolve_identities(sample)
+        after = _resolved(sample)
         transaction.set_rollback(True)
     return sorted(pk for pk in sample if before[pk] != after[pk])
 
 
-def _settled(photo_pks: set[int]) -> dict[int, list[Any]]:
+def _resolved(photo_pks: set[int]) -> dict[int, list[Any]]:
     found: dict[int, list[Any]] = {
         pk: list(counts)
         for pk, *counts in Photo.everything.filter(pk__in=photo_pks).values_list(

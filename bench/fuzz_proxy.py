@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-    from tests.hostile import Judge, Request
+    from tests.support.hostile import Judge, Request
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def run(data: Path, requests: int, seed: int) -> tuple[list[Fuzzed], list[str], 
     from django.core.management import call_command
     from django.db import connection
 
-    from tests import factories, hostile, wire
+    from tests.support import factories, hostile, wire
 
     call_command("migrate", verbosity=0)
     _, token = wire.make_key(factories.TeamFactory.create())

@@ -166,8 +166,8 @@ def fill(database: str, scale: float, seed: int) -> None:
     use(database)
     call_command("migrate", verbosity=0)
     filling.fill(filling.Size(scale, seed))
-    if wrong := filling.settled_wrong():
-        raise SystemExit(f"The rows are at odds with persons.settling: photos {wrong[:9]}")
+    if wrong := filling.resolved_wrong():
+        raise SystemExit(f"The rows are at odds with persons.faces.identity: photos {wrong[:9]}")
     use("postgres")
 
 

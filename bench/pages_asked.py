@@ -11,8 +11,8 @@ from asking import ACTION_MS, GALLERY_BYTES, Ask, Probe, World
 from django.db.models import QuerySet
 from django.urls import reverse
 
-from dashboard.pages.paging import EPOCH, MICROSECOND, key_of
-from dashboard.pages.people import SORTS
+from dashboard.pages.people.people import SORTS
+from persons.inputs.paging import EPOCH, MICROSECOND, key_of
 from persons.models import Grouping, Person, Photo, Review, SpaceJob
 
 Asks = Callable[[], list[Ask]]

@@ -280,21 +280,21 @@ def resident_mb(pid: int) -> float:
 _HTTP = "HTTP to the upstream, beyond its 20 ms"
 STAGES = {
     "read and parse the body": ["persons.proxy.views.read_body"],
-    "whose key it is": ["persons.statements.key_by_hash"],
+    "whose key it is": ["persons.proxy.statements.key_by_hash"],
     "space, and a stored answer if there is one": [
-        "persons.statements.space_of",
-        "persons.statements.stored_results",
+        "persons.proxy.statements.space_of",
+        "persons.calls.statements.stored_results",
     ],
-    "digests and sizes": ["persons.calls.digest_of", "persons.proxy.answering._fault_of"],
-    "begin: the call's rows": ["persons.calls.begin"],
-    "circuits": ["persons.statements.circuits"],
+    "digests and sizes": ["persons.calls.log.digest_of", "persons.proxy.answering._fault_of"],
+    "begin: the call's rows": ["persons.calls.log.begin"],
+    "circuits": ["persons.backends.circuits.circuits"],
     _HTTP: ["persons.vision.transport.Http.post"],
     "judge and parse the answer": [
         "persons.vision.client._is_refusal",
         "persons.vision.client._is_alive",
-        "persons.pipeline.asking.parse",
+        "persons.pipeline.vision_calls.parse",
     ],
-    "end: results, cost, meter, to the disk": ["persons.calls.end"],
+    "end: results, cost, meter, to the disk": ["persons.calls.log.end"],
 }
 IN_DATABASE = "psycopg.Connection.wait"
 

@@ -120,6 +120,9 @@ FILLED: list[tuple[type[models.Model], dict[str, str], str]] = [
             "face_count": "coalesce(c.faces, 0)",
             "merged_into_id": "CASE WHEN mod(n - 1, 50) = 7 AND n > 101 AND n <= s.people"
             " THEN s.first + n - 2 END",
+            # Nobody is merged into somebody merged: 50 numbers lie between those who are.
+            "canonical_id": "CASE WHEN mod(n - 1, 50) = 7 AND n > 101 AND n <= s.people"
+            " THEN s.first + n - 2 ELSE s.first + n - 1 END",
             "grouping_id": "CASE WHEN n > s.people THEN s.space END",
             "sync_state": "CASE WHEN s.first = 1 AND n BETWEEN 50 AND 54 THEN 'queued'"
             " ELSE 'idle' END",

@@ -72,8 +72,8 @@ def make_photos(folder: Path, count: int) -> float:
 
 
 @contextmanager
-def rollcall(data: Path) -> Iterator[str]:
-    """Its address, with the demo team in it."""
+def rollcall(data: Path, log: Path | None = None) -> Iterator[str]:
+    """Its address, with the demo team in it; what it prints goes into `log`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -87,7 +87,8 @@ def rollcall(data: Path) -> Iterator[str]:
     for words in (["migrate"], ["collectstatic", "--noinput"], ["seed_demo"]):
         subprocess.run([*MANAGE, *words], env=env, check=True, stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
-    up = subprocess.Popen([*MANAGE, "up"], env=env, stdout=subprocess.DEVNULL)
+    with (log or Path(os.devnull)).open("wb") as out:
+        up = subprocess.Popen([*MANAGE, "up"], env=env, stdout=out, stderr=out if log else None)
     try:
         wait_for(address)
         yield address

@@ -1,3 +1,5 @@
+"""Celery's application, configured from Django's settings."""
+
 import os
 
 from celery import Celery

@@ -1,4 +1,4 @@
-"""What the frame around every page needs to know: `shell`."""
+"""The template context of the frame around every page: `shell`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from persons.access import RIGHTS, Right, galleries_seen_by, memberships_of
+from persons.faces.review_queue import FULL_SECONDS
 from persons.models import Face, Membership, Role, Team
-from persons.reviewing import FULL_SECONDS
 
 SECTIONS = {
     "g": "galleries",
@@ -27,9 +27,10 @@ MOST_COUNTED = 999
 
 @dataclass(frozen=True, slots=True)
 class NavItem:
-    """`tab` puts it among the bottom tabs of narrow screens; `gap` leaves room above it.
+    """A navigation entry. `tab` adds it to the bottom tabs of narrow screens; `gap` adds space
+    above.
 
-    `hint` says what the number beside it counts.
+    `hint` explains the number beside it.
     """
 
     section: str
@@ -42,9 +43,9 @@ class NavItem:
 
 
 class Shell:
-    """Asks the database for nothing until a template does: one query for a whole page.
+    """The page frame's data, loaded lazily: one query for a whole page.
 
-    `team` is None outside a team, and for a stranger to it.
+    `team` is None outside a team, and for a user who isn't a member.
     """
 
     def __init__(self, request: HttpRequest) -> None:
@@ -78,35 +79,35 @@ class Shell:
 
     @property
     def can_see(self) -> bool:
-        """Galleries, photos and people; an auditor can't."""
+        """May see galleries, photos and people; an auditor can't."""
         return self._may(Right.GALLERIES)
 
     @property
     def can_edit(self) -> bool:
-        """Upload, name and decide."""
+        """May upload, name and decide."""
         return self._may(Right.EDIT)
 
     @property
     def can_manage(self) -> bool:
-        """Members and spaces."""
+        """May manage members and spaces."""
         return self._may(Right.MANAGE)
 
     @property
     def section(self) -> str:
-        """Which entry of the navigation this page stands under."""
+        """The navigation entry that this page belongs to."""
         parts = self._request.path.split("/")
         part = parts[3] if len(parts) > 3 and parts[1] == "t" else ""
         return "people" if "people" in parts[3:] else SECTIONS.get(part, part)
 
     @cached_property
     def waiting(self) -> int:
-        """Faces that the review goes through; counted no further than anybody reads."""
+        """Number of faces waiting for review, counted up to a display limit."""
         if self.team is None or not self.can_see:
             return 0
         full = f"waiting-full-{self.team.pk}-{self._request.user.pk}"
         if cache.get(full):
             return MOST_COUNTED + 1
-        # What is in the trash waits for nobody, so that an index alone answers.
+        # Trashed faces don't wait, so an index alone answers.
         faces = Face.everything.waiting().filter(space__team=self.team).order_by()
         if not self.can_manage:
             seen = galleries_seen_by(self._request.user, self.team)
@@ -143,7 +144,7 @@ class Shell:
                 ),
             ]
         elif galleries_seen_by(self._request.user, self.team).exists():
-            # An auditor with whom some are shared.
+            # An auditor with shared galleries.
             items.append(NavItem("galleries", "Galleries", "galleries", to("galleries"), tab=True))
         few = not self.can_see
         items += [

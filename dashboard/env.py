@@ -1,4 +1,5 @@
-"""Typed reading of environment variables. A wrong value says what was expected and where."""
+"""Typed reading of environment variables. An invalid value raises an error that names the variable
+and what was expected."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ def env_int(name: str, default: int, *, minimum: int | None = None) -> int:
 
 
 def env_float(name: str, default: float) -> float:
-    """A number from 0 up."""
+    """A number of at least 0."""
     raw = os.environ.get(name, "").strip()
     if not raw:
         return default
@@ -55,7 +56,7 @@ def env_float(name: str, default: float) -> float:
 
 
 def env_list(name: str) -> list[str]:
-    """Comma-separated words."""
+    """A list of comma-separated words."""
     return [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
 
 

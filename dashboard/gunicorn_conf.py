@@ -1,47 +1,45 @@
-"""How gunicorn serves, on one machine (`manage.py up`) and on a team's server (docker-compose.yml).
+"""gunicorn's configuration, on one machine (`manage.py up`) and on a team's server
+(docker-compose.yml).
 
-Command-line options go before these.
+Command-line options take precedence.
 """
 
 from __future__ import annotations
 
-import logging
-import re
-import socket
-import struct
 from typing import Any
 
 from dashboard.env import env_int
+from dashboard.modes import UMASK
+from dashboard.redaction import install
 from dashboard.supervisor import die_with_parent
 
-worker_class = "gthread"
+# Buffers requests and answers, so that no thread waits for a slow client: `dashboard.front`.
+worker_class = "dashboard.front.worker.FrontWorker"
 workers = env_int("ROLLCALL_WEB_PROCESSES", 2, minimum=1)
 threads = env_int("ROLLCALL_WEB_THREADS", 8, minimum=1)
-# A thread may take as long as an upload does. What must be heard of in time is the process; a slow
-# machine that recognises at the same time needs patience.
+# Applies to the process, whose loop sends heartbeats: a slow machine that also runs recognition
+# needs patience.
 timeout = 120
 graceful_timeout = 2
+# Files written by workers are readable by this account alone: `dashboard.modes`.
+umask = UMASK
 keepalive = 5
-# Seconds without a byte from a client in the middle of a request: one whose network is gone would
-# else hold a thread for good.
+# Deadline for clients: see `dashboard.front.exchange.Patience`.
 patience = env_int("ROLLCALL_CLIENT_SECONDS", 30, minimum=1)
-# A socket in the home folder, for a tool that is not used here.
+# The control socket lies in the home folder, for a tool that is not used here.
 control_socket_disable = True
 
 
-_KEY = re.compile(r"(oauth(?:_|%5f)token=)[^&\s'\"]+", re.IGNORECASE)
-
-
-def without_keys(record: logging.LogRecord) -> bool:
-    """A request line that can't be parsed is quoted, with the key of whoever sent it."""
-    record.msg, record.args = _KEY.sub(r"\1***", record.getMessage()), ()
-    return True
+# gunicorn quotes request lines that can't be parsed, with any key or token in them.
+install()
 
 
 def post_fork(server: Any, worker: Any) -> None:
     die_with_parent(server.pid)
-    worker.log.error_log.addFilter(without_keys)
-    # What it accepts inherits this. gunicorn's own timeouts are for processes, not for clients.
-    seconds = struct.pack("ll", patience, 0)
-    for listener in worker.sockets:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+    worker.client_seconds = patience
+
+
+def post_worker_init(worker: Any) -> None:
+    from django.conf import settings
+
+    worker.spool_folder = settings.FILE_UPLOAD_TEMP_DIR

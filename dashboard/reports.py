@@ -6,15 +6,18 @@ import re
 from typing import Any
 
 from django.http import HttpRequest, QueryDict
-from django.views.debug import SafeExceptionReporterFilter
+from django.utils.safestring import SafeString
+from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
+
+from dashboard.redaction import MASK, redact, secrets_of
 
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 class ReporterFilter(SafeExceptionReporterFilter):
-    """Filters on the debug page too, and takes the passwords out of addresses.
+    """Also filters the debug page, and removes passwords from URLs.
 
-    A client's key is gone before there is anything to report: see `dashboard.middleware.take_key`.
+    A client's key is removed before any report: see `dashboard.middleware.take_key`.
     """
 
     def is_active(self, request: HttpRequest | None) -> bool:
@@ -27,8 +30,25 @@ class ReporterFilter(SafeExceptionReporterFilter):
         return cleansed
 
     def get_post_parameters(self, request: HttpRequest | None) -> QueryDict | dict[str, Any]:
-        """Of a form that was read. A body that was not, or not as a form, is left alone: reading
-        it for the report's sake would take as long as the upload, or fail."""
+        """The parameters of a form already read. Other bodies are left alone: reading one for the
+        report would take as long as the upload, or fail."""
         if request is not None and not hasattr(request, "_post"):
             request._mark_post_parse_error()  # type: ignore[attr-defined]
         return super().get_post_parameters(request)
+
+
+class Reporter(ExceptionReporter):
+    """Masks URL secrets in the finished report, wherever Django put them: the request, its
+    headers, frame variables or the exception's text."""
+
+    def get_traceback_text(self) -> SafeString:
+        return self._redacted(super().get_traceback_text())
+
+    def get_traceback_html(self) -> SafeString:
+        return self._redacted(super().get_traceback_html())
+
+    def _redacted(self, report: str) -> SafeString:
+        for secret in secrets_of(self.request) if self.request is not None else ():
+            report = report.replace(secret, MASK)
+        # The report is already escaped.
+        return SafeString(redact(report))

@@ -1,7 +1,8 @@
-"""Every setting, read from the environment. The README's configuration table lists them."""
+"""All settings, read from the environment. The README's configuration table lists them."""
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 from pathlib import Path
@@ -20,20 +21,22 @@ from dashboard.env import (
     env_secret,
     env_str,
 )
-from persons.tariff import parse as parse_tariff
+from dashboard.modes import restrict_to_owner
+from persons.billing.tariff import parse as parse_tariff
 from persons.vision.tokens import Secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = env_path("ROLLCALL_DATA", BASE_DIR / "var")
-DATA_DIR.mkdir(parents=True, exist_ok=True)
+restrict_to_owner(DATA_DIR)
 
 DEBUG = env_bool("ROLLCALL_DEBUG", False)
 
 
 def _own_secret(name: str) -> str:
-    """A secret of this installation, made once, readable by its owner alone.
+    """A secret of this installation, generated once, readable by its owner alone.
 
-    Only for one machine: several servers must share ROLLCALL_SECRET_KEY (a system check says so).
+    Only for one machine: several servers must share ROLLCALL_SECRET_KEY, which a system check
+    verifies.
     """
     path = DATA_DIR / name
     if not path.exists():
@@ -41,7 +44,7 @@ def _own_secret(name: str) -> str:
         draft.touch(mode=0o600)
         draft.write_text(secrets.token_urlsafe(48), encoding="utf-8")
         try:
-            # A hard link fails where another process was first: its secret stays.
+            # A hard link fails if another process was first: its secret is kept.
             path.hardlink_to(draft)
         except FileExistsError:
             pass
@@ -53,15 +56,14 @@ def _own_secret(name: str) -> str:
 SECRET_KEY = env_secret("ROLLCALL_SECRET_KEY") or _own_secret("secret_key")
 SECRET_KEY_IS_LOCAL = not env_secret("ROLLCALL_SECRET_KEY")
 
-# Signs the audit's seals and the certificates of erasures. Keys that signed before are listed by
-# their public halves.
+# Signs audit seals and erasure certificates. Previous keys are listed by their public halves.
 AUDIT_KEY = Secret(env_secret("ROLLCALL_AUDIT_KEY") or _own_secret("audit_key"))
 AUDIT_KEY_IS_LOCAL = not env_secret("ROLLCALL_AUDIT_KEY")
 AUDIT_PUBLIC_KEYS = env_list("ROLLCALL_AUDIT_PUBLIC_KEYS")
-# Where seals are copied to: a folder, or s3://bucket/prefix. Empty: nowhere.
+# Destination of seal copies: a folder, or s3://bucket/prefix. Empty for none.
 AUDIT_SEALS = env_str("ROLLCALL_AUDIT_SEALS")
 
-# The names of this machine are always there: health checks call it by them.
+# This machine's own names are always allowed: health checks use them.
 ALLOWED_HOSTS = [*env_list("ROLLCALL_HOSTS"), "127.0.0.1", "localhost", "[::1]"]
 CSRF_TRUSTED_ORIGINS = env_list("ROLLCALL_ORIGINS")
 
@@ -78,7 +80,8 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 X_FRAME_OPTIONS = "DENY"
-# How many proxies in front are ours: so many addresses at the end of X-Forwarded-For are true.
+# Number of our own proxies in front: that many addresses at the end of X-Forwarded-For are
+# trusted.
 TRUSTED_PROXIES = env_int("ROLLCALL_TRUSTED_PROXIES", 0, minimum=0)
 
 INSTALLED_APPS = [
@@ -98,12 +101,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # Before anything that could fail and have the request reported.
+    # Before anything that could fail and put the request into an error report.
     "dashboard.middleware.take_key",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "dashboard.middleware.StaticFiles",
     "dashboard.middleware.RequestContextMiddleware",
-    "dashboard.clients.straight_to_the_proxy",
+    "dashboard.clients.route_api_calls",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -114,6 +117,7 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "dashboard.urls"
+DEFAULT_EXCEPTION_REPORTER = "dashboard.reports.Reporter"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "dashboard.reports.ReporterFilter"
 WSGI_APPLICATION = "dashboard.wsgi.application"
 
@@ -152,7 +156,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     }
     DATABASES["default"]["CONN_MAX_AGE"] = 0
 else:
-    # `persons.tables` prepares the statements of a client's call; nothing else does.
+    # Only `persons.db.tables` prepares statements, those of a client's call.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("prepare_threshold", 1_000_000)
 
 AUTH_USER_MODEL = "persons.User"
@@ -169,23 +173,24 @@ LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
 
 REDIS_URL = env_secret("REDIS_URL")
-# Goes before every key, where one Redis serves several installations.
+# Prefix of every key, for one Redis that serves several installations.
 REDIS_PREFIX = env_str("ROLLCALL_REDIS_PREFIX")
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
+        "OPTIONS": {"serializer": "dashboard.caching.JsonSerializer"},
         "KEY_PREFIX": f"{REDIS_PREFIX}cache",
     }
     if REDIS_URL
-    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    else {"BACKEND": "dashboard.caching.Memory"}
 }
 
 LANGUAGE_CODE = "en-gb"
 USE_TZ = True
 TIME_ZONE = env_str("ROLLCALL_TIME_ZONE", "UTC")
 USE_I18N = False
-# An index with more columns than its key (W040) has its key alone on SQLite, which is enough there.
+# SQLite leaves out an index's extra (INCLUDE) columns, hence W040; the key alone is enough there.
 SILENCED_SYSTEM_CHECKS = ["models.W040"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -195,30 +200,32 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_ROOT = DATA_DIR / "media"
 STORAGES = {
     "default": {
-        "BACKEND": "persons.storage.ContentStorage",
+        "BACKEND": "persons.files.storage.ContentStorage",
         "OPTIONS": {"location": str(MEDIA_ROOT)},
     },
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG or "pytest" in sys.modules
-        else "whitenoise.storage.CompressedManifestStaticFilesStorage",
+        else "dashboard.static_files.ModuleStorage",
     },
 }
-# Where nginx serves MEDIA_ROOT as an internal location, its prefix ("/protected/"): access is asked
-# here, bytes are sent there.
+# Prefix ("/protected/") of the internal location where nginx serves MEDIA_ROOT: Rollcall checks
+# access, nginx sends the bytes.
 X_ACCEL_PREFIX = env_str("ROLLCALL_X_ACCEL_PREFIX")
 
 # Uploads go to disk as they stream in: a hundred photos at once are never held in memory.
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["persons.files.unfinished.IncomingUploadHandler"]
 FILE_UPLOAD_TEMP_DIR = str(DATA_DIR / "incoming")
 Path(FILE_UPLOAD_TEMP_DIR).mkdir(exist_ok=True)
+# Django's own default opens them to all accounts.
+FILE_UPLOAD_PERMISSIONS = 0o600
 SNAPSHOT_MAX_BYTES = env_int("ROLLCALL_SNAPSHOT_MAX_MB", 4000, minimum=1) * 1_000_000
 UPLOAD_MAX_BYTES = env_int("ROLLCALL_UPLOAD_MAX_MB", 50, minimum=1) * 1_000_000
 DATA_UPLOAD_MAX_NUMBER_FILES = 200
-# A selection of 5,000 photos is one field each.
+# A selection of 5,000 photos has one field each.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 6000
 
-# The broker only rings the bell. Without Redis its messages are files in the data folder.
+# The broker only wakes workers. Without Redis its messages are files in the data folder.
 BROKER_DIR = DATA_DIR / "broker"
 CELERY_BROKER_URL = REDIS_URL or "filesystem://localhost"
 CELERY_BROKER_TRANSPORT = None if REDIS_URL else "dashboard.broker:Transport"
@@ -235,15 +242,10 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, object] = (
 if not REDIS_URL:
     for _folder in ("messages", "control"):
         (BROKER_DIR / _folder).mkdir(parents=True, exist_ok=True)
-# A drop rings a thousand bells for photos. Workers take in turn from their queue and from that of
-# all else, so that neither a merge nor a sweep waits until an album is through.
+# Workers alternate between the queue of albums and that of everything else: see `persons.work`.
 CELERY_TASK_QUEUES = [
     Queue(name, Exchange(name), routing_key=name) for name in ("celery", "photos")
 ]
-CELERY_TASK_ROUTES = {
-    f"persons.tasks.{name}": {"queue": "photos"}
-    for name in ("prepare_photo", "recognise_space", "purge_trash", "keep_rules")
-}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
@@ -258,37 +260,35 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "persons.tasks.sweep",
         "schedule": SWEEP_SECONDS,
-        # A bell that rang while no worker listened is worth nothing later.
-        "options": {"expires": SWEEP_SECONDS * 2},
     },
     "seal_audit": {
         "task": "persons.tasks.seal_audit",
         "schedule": SEAL_SECONDS,
-        "options": {"expires": SEAL_SECONDS * 2},
     },
     "verify_audit": {
         "task": "persons.tasks.verify_audit",
-        # At night, by the installation's own time.
+        # At night, in the installation's time zone.
         "schedule": crontab(hour=3, minute=20),
-        "options": {"expires": 3600},
     },
 }
 
-# Who may read /metrics from elsewhere than this machine: the bearer of this.
+# Bearer token for reading /metrics from other machines.
 METRICS_TOKEN = env_secret("ROLLCALL_METRICS_TOKEN")
 
-# A claim older than this is taken for a dead worker's, and its work is done again.
-LEASE_SECONDS = env_int("ROLLCALL_LEASE_SECONDS", 300, minimum=1)
+# A claim not renewed for this many seconds belongs to a dead worker, and its work is done again.
+LEASE_SECONDS = env_int("ROLLCALL_LEASE_SECONDS", 45, minimum=1)
+# A call without a recorded end counts as cut off after this many seconds.
+CALL_SECONDS = 300
 MAX_ATTEMPTS = env_int("ROLLCALL_MAX_ATTEMPTS", 8, minimum=1)
-# How long the certificate of an erasure is kept.
+# Days for which erasure certificates are kept.
 CERTIFICATE_DAYS = env_int("ROLLCALL_CERTIFICATE_DAYS", 1096, minimum=1)
 
 # The demo team, made by `make run`.
 DEMO = env_bool("ROLLCALL_DEMO", True)
 DEMO_PASSWORD = env_secret("ROLLCALL_DEMO_PASSWORD")
 
-# The cloud, or another server that speaks its wire, another Rollcall too. Empty: the embedded
-# recogniser. Either a service token, or client credentials.
+# The cloud, or another server with the same API, such as another Rollcall. Empty for the embedded
+# recogniser. Needs either a service token or client credentials.
 VISION_URL = env_str("VISION_URL")
 VISION_PROVIDER = env_str("VISION_PROVIDER", "mcs")
 VISION_TOKEN = Secret(env_secret("VISION_TOKEN"))
@@ -297,13 +297,14 @@ VISION_CLIENT_SECRET = Secret(env_secret("VISION_CLIENT_SECRET"))
 VISION_OAUTH_URL = env_str("VISION_OAUTH_URL", "https://mcs.mail.ru/auth/oauth/v1/token")
 VISION_CONNECT_SECONDS = env_float("VISION_CONNECT_SECONDS", 5.0)
 VISION_READ_SECONDS = env_float("VISION_READ_SECONDS", 60.0)
-# The account's ceiling, over all workers; 0 is none.
+# The account's rate limits, over all workers; 0 for none.
 VISION_REQUESTS_PER_SECOND = env_float("VISION_REQUESTS_PER_SECOND", 0.0)
 VISION_IMAGES_PER_SECOND = env_float("VISION_IMAGES_PER_SECOND", 0.0)
-# Seals what the database must not hold in clear. Derived from the secret key where it is not set.
+# Encrypts what the database must not hold in clear. Derived from the secret key if not set.
 ENCRYPTION_KEY = Secret(env_secret("ROLLCALL_ENCRYPTION_KEY"))
 
-# What the cloud costs: images a month and the price of each up to there. Source: the vendor's list.
+# The cloud's tariff: monthly image counts, and the price per image up to each. Source: the
+# vendor's list.
 try:
     TARIFF = parse_tariff(
         env_str("ROLLCALL_TARIFF", "1000000:0.06, 10000000:0.05, 100000000:0.04, 0.03"),
@@ -311,16 +312,23 @@ try:
     )
 except ValueError as _error:
     raise ImproperlyConfigured(f"ROLLCALL_TARIFF: {_error}.") from None
-# How long a stored answer stands for a new one of the same picture; 0 asks every time.
+# How long a stored answer is reused for the same picture; 0 never reuses one.
 REUSE_HOURS = env_int("ROLLCALL_REUSE_HOURS", 24, minimum=0)
 
-# The embedded recogniser. Threads are OpenCV's inside one inference: several workers share cores.
+# The embedded recogniser: OpenCV's threads inside one inference. Several workers share cores.
 ENGINE_THREADS = env_int("ROLLCALL_ENGINE_THREADS", 1, minimum=1)
 ENGINE_DETECTOR = env_str("ROLLCALL_ENGINE_DETECTOR")
 ENGINE_EMBEDDER = env_str("ROLLCALL_ENGINE_EMBEDDER")
 
+# Helper processes that open pictures: how many run at once on this machine, and the limits of
+# each.
+DECODERS = env_int("ROLLCALL_DECODERS", min(4, max(2, os.cpu_count() or 2)), minimum=1)
+DECODER_BYTES = env_int("ROLLCALL_DECODER_MB", 1500, minimum=400) * 1_000_000
+DECODER_SECONDS = env_int("ROLLCALL_DECODER_SECONDS", 12, minimum=1)
+
 REST_FRAMEWORK = {
-    # A key for programs goes beside it: persons.rest.authentication.
+    # Sessions only. Another way to authenticate would be added beside it, in
+    # persons.rest.authentication.
     "DEFAULT_AUTHENTICATION_CLASSES": ["persons.rest.authentication.Session"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["persons.rest.parsers.Json"],
@@ -349,6 +357,8 @@ SPECTACULAR_SETTINGS = {
 }
 
 LOG_LEVEL = env_str("ROLLCALL_LOG_LEVEL", "INFO").upper()
+# Django's own logging configuration with URL secrets masked.
+LOGGING_CONFIG = "dashboard.redaction.configure"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -356,7 +366,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
-        # Vision's token travels in query strings: the libraries that print URLs stay quiet.
+        # Vision's token is in query strings, so libraries that log URLs are silenced.
         "urllib3": {"level": "WARNING"},
         "requests": {"level": "WARNING"},
         "PIL": {"level": "WARNING"},

@@ -1,7 +1,7 @@
-"""Starts, watches and ends the processes of `manage.py up`, whatever happens to any of them.
+"""Starts, watches and stops the processes of `manage.py up`.
 
-The rules, in order: a stop takes less than five seconds and leaves nothing behind; a process that
-dies is started again; what the processes print is passed on, each line with its name before it.
+The rules, in order: a stop takes less than five seconds and leaves no processes behind; a process
+that dies is restarted; output is passed on, each line prefixed with the process's name.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
 STOP_SECONDS = 2.7
-"""From TERM to KILL. With what comes before and after, a stop stays under five seconds."""
+"""Seconds from TERM to KILL. A whole stop stays under five seconds."""
 
 BACKOFF_SECONDS = (1, 2, 4, 8, 15, 30)
 STEADY_SECONDS = 60
-"""A process that ran for so long starts again at the first step of the backoff."""
+"""Uptime in seconds after which a restart begins at the first step of the backoff."""
 
 _TICK_SECONDS = 0.5
 _LINE_BYTES = 64 * 1024
@@ -34,9 +34,9 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def die_with_parent(parent: int) -> None:
-    """From now on the kernel kills this process when `parent`, which started it, is gone.
+    """Have the kernel kill this process when `parent`, which started it, dies.
 
-    On Linux only; elsewhere a supervisor that was killed with SIGKILL leaves its children running.
+    On Linux only; elsewhere a supervisor killed with SIGKILL leaves its children running.
     """
     if _libc is None:
         return
@@ -47,9 +47,9 @@ def die_with_parent(parent: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to start. `name` goes before each line that it prints; `fds` are handed down to it.
+    """A program to start. `name` prefixes each line of its output; it inherits `fds`.
 
-    `on_fall` is called after each unexpected end, with how many there were in a row.
+    `on_fall` is called after each unexpected end, with the number of consecutive ends.
     """
 
     name: str
@@ -73,7 +73,7 @@ class _Child:
 
 
 class Supervisor:
-    """`run` returns when a signal has asked for the end and everything has ended."""
+    """Supervises programs. `run` returns after a stop signal, when all processes have ended."""
 
     def __init__(self, programs: Sequence[Program], *, say: Callable[[str, str], None]) -> None:
         """`say(name, line)` prints one line; `name` is empty for the supervisor's own."""
@@ -83,8 +83,8 @@ class Supervisor:
         self._stopping = False
 
     def run(self) -> None:
-        """Only the main thread may call this: the kernel ties the children to the thread that
-        starts them, and signals arrive there."""
+        """Call from the main thread only: signals arrive there, and the kernel ties the children
+        to the thread that starts them."""
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
         os.set_blocking(reader, False)
@@ -124,8 +124,8 @@ class Supervisor:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=child.program.fds,
-            # Its own session: a Ctrl-C at the terminal reaches the supervisor alone, and what is
-            # left of a dead child can be found by its process group.
+            # Its own session: Ctrl-C at the terminal reaches the supervisor alone, and the process
+            # group identifies what is left of a dead child.
             start_new_session=True,
             # One system call between fork and exec, which takes no lock that a thread could hold.
             preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509
@@ -163,7 +163,7 @@ class Supervisor:
             if child.process is None or child.process.poll() is None:
                 continue
             code = child.process.returncode
-            # Whatever it started itself would hold its place: the port, the queue.
+            # Its own children would otherwise keep the port or the queue.
             self._end_group(child)
             now = time.monotonic()
             if now - child.started_at > STEADY_SECONDS:
@@ -189,10 +189,10 @@ class Supervisor:
             self._end_group(child)
 
     def _end_group(self, child: _Child) -> None:
-        """Kill whatever is left of a child's process group, and print its last words."""
+        """Kill the rest of a child's process group, and print its remaining output."""
         process = cast("subprocess.Popen[bytes]", child.process)
-        # The group's id can't belong to anybody else: it is taken while one of its processes lives,
-        # and the kernel gives ids anew only after all others.
+        # The group's id can't belong to another group: it stays in use while one of its processes
+        # lives, and the kernel reuses ids only after all others.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -1,47 +1,22 @@
-"""Every address of the site. Each module of pages carries its own, below /t/<team>/."""
+"""The site's URL configuration. Each family of pages has its own."""
 
 from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from dashboard.pages import (
-    account,
-    audit,
-    connection,
-    enrolments,
-    erasures,
-    evidence,
-    faces,
-    galleries,
-    grid,
-    groups,
-    health,
-    history,
-    history_chart,
-    keys,
-    media,
-    merging,
-    names,
-    overview,
-    people,
-    person,
-    person_changes,
-    person_deeds,
-    person_report,
-    person_rights,
-    photos,
-    privacy,
-    public,
-    reasons,
-    review,
-    selection,
-    share,
-    spaces,
-    team,
-    trash,
-    uploads,
-    usage,
-)
+from dashboard import redaction
+from dashboard.pages import health
+from dashboard.pages.account import urls as account
+from dashboard.pages.audit import urls as audit
+from dashboard.pages.galleries import urls as galleries
+from dashboard.pages.history import urls as history
+from dashboard.pages.people import urls as people
+from dashboard.pages.photos import urls as photos
+from dashboard.pages.privacy import urls as privacy
+from dashboard.pages.public import urls as public
+from dashboard.pages.review import urls as review
+from dashboard.pages.spaces import urls as spaces
+from dashboard.pages.team import urls as team
 from persons.proxy import views as proxy
 from persons.vision.types import Method
 
@@ -49,48 +24,21 @@ handler400 = "dashboard.clients.bad_request"
 handler403 = "dashboard.pages.shared.permission_denied"
 handler500 = "dashboard.clients.server_error"
 
+# A family of pages is a folder of `dashboard.pages` with its own `urls`, and a line here.
 team_patterns: list[URLPattern | URLResolver] = [
-    *overview.urlpatterns,
+    *team.urlpatterns,
     *galleries.urlpatterns,
-    *grid.urlpatterns,
-    *selection.urlpatterns,
-    *share.urlpatterns,
-    *trash.urlpatterns,
-    *uploads.urlpatterns,
     *photos.urlpatterns,
-    *faces.urlpatterns,
     *people.urlpatterns,
-    *person.urlpatterns,
-    *person_changes.urlpatterns,
-    *person_deeds.urlpatterns,
-    *person_report.urlpatterns,
-    *person_rights.urlpatterns,
-    *merging.urlpatterns,
-    *enrolments.urlpatterns,
-    *erasures.urlpatterns,
-    *names.urlpatterns,
     *review.urlpatterns,
-    *groups.urlpatterns,
     *spaces.urlpatterns,
     *history.urlpatterns,
-    *history_chart.urlpatterns,
-    *evidence.urlpatterns,
-    *reasons.urlpatterns,
     *audit.urlpatterns,
     *privacy.urlpatterns,
-    *team.urlpatterns,
-    *keys.urlpatterns,
-    *usage.urlpatterns,
-    *connection.urlpatterns,
-    *media.urlpatterns,
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("", account.home, name="home"),
-    path("login/", account.SignIn.as_view(), name="login"),
-    path("logout/", account.SignOut.as_view(), name="logout"),
-    path("account/", account.own_account, name="account"),
-    path("join/<str:token>/", team.join, name="join"),
+    *account.urlpatterns,
     path("t/<slug:team>/", include(team_patterns)),
     *public.urlpatterns,
     path("rest/", include("persons.rest.urls")),
@@ -102,3 +50,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.metrics, name="metrics"),
 ]
+
+redaction.learn(urlpatterns)

@@ -1,4 +1,4 @@
-"""What gunicorn serves."""
+"""The WSGI application that gunicorn serves."""
 
 import gc
 import os
@@ -15,12 +15,12 @@ application = get_wsgi_application()
 COLLECT_AFTER = 5_000
 
 
-def _settle_in() -> None:
-    """Load what the first requests would have to wait for, and tell the collector that it stays.
+def _preload_and_freeze() -> None:
+    """Preload what the first requests need, and exclude it from garbage collection.
 
-    Else every full collection of garbage looks at all of it, which takes a tenth of a second in the
-    midst of somebody's request. It also looks more rarely: a page of many photos is made of more
-    objects than the thresholds that Python comes with, and nearly all go by themselves.
+    Otherwise every full collection scans all of it, which takes a tenth of a second during
+    somebody's request. Collections are also made rarer: a page of many photos creates more objects
+    than Python's default thresholds, and nearly all are freed without the collector.
     """
     assert get_resolver().url_patterns
     folder = Path(settings.BASE_DIR) / "templates"
@@ -31,4 +31,4 @@ def _settle_in() -> None:
     gc.set_threshold(COLLECT_AFTER, 10, 10)
 
 
-_settle_in()
+_preload_and_freeze()

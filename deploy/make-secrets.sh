@@ -24,6 +24,8 @@ make_secret() {
 
 make_secret postgres_password "$(random)"
 make_secret database_url "postgres://rollcall:$(cat secrets/postgres_password)@postgres:5432/rollcall"
+make_secret redis_password "$(random)"
+make_secret redis_url "redis://:$(cat secrets/redis_password)@redis:6379/0"
 make_secret secret_key "$(random)"
 make_secret audit_key "$(random)"
 make_secret metrics_token "$(random)"

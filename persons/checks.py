@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
+from dashboard.modes import open_to_others
 from persons.chain import signing
 from persons.vision.transport import host_of
 
@@ -49,6 +50,27 @@ def secret_key_is_shared(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             hint="Set ROLLCALL_SECRET_KEY (or ROLLCALL_SECRET_KEY_FILE) where several servers "
             "share a database.",
             id="rollcall.W001",
+        )
+    ]
+
+
+@register(Tags.security)
+def data_folder_is_closed(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Other accounts of this machine read neither photos nor the database.
+
+    The settings have closed what they could; what is left belongs to another account.
+    """
+    found = [str(path) for path in open_to_others(settings.DATA_DIR)]
+    if not found:
+        return []
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return [
+        Warning(
+            f"Other accounts of this machine may read {', '.join(found[:3])}{more}.",
+            hint="Let the account that runs Rollcall own the data folder, and nobody else enter "
+            f"it: chown -R ACCOUNT {settings.DATA_DIR}; chmod -R go= {settings.DATA_DIR}. Give it "
+            "a folder of its own (ROLLCALL_DATA) where others work in this one.",
+            id="rollcall.W003",
         )
     ]
 

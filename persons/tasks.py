@@ -1,124 +1,110 @@
-"""Bells. A task takes ids, and everything it does is in the database already: see `sweep`."""
+"""Celery messages that wake workers, and the tasks that run then.
+
+A message names a kind of work, never a row: the database is the queue. So one message per kind is
+enough, and losing or doubling one is harmless: see `persons.work`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
 from typing import Any
 
 from celery import shared_task
 from django.db import transaction
 
-from persons import pipeline, settling
-
-Task = Any
-
-
-def ring(task: Task, *ids: int) -> None:
-    """Queue `task` when the transaction commits. A broker that is down costs time, not work."""
-    bell: Callable[[], object] = lambda: task.delay(*ids)  # noqa: E731
-    transaction.on_commit(bell, robust=True)
+from dashboard.messages import Message
+from persons import pipeline
+from persons.models import AuditChain
+from persons.work import KINDS, Work, take_turn
 
 
-@shared_task
-def prepare_photo(photo_pk: int) -> None:
-    space_pk = pipeline.prepare(photo_pk)
-    if space_pk is not None:
-        recognise_space.delay(space_pk)
+def enqueue(work: Work) -> None:
+    """Announce work of this kind when the transaction commits.
+
+    If the broker is down the work is only late: the sweep announces it again.
+    """
+    transaction.on_commit(lambda: send(work), robust=True)
 
 
-@shared_task
-def recognise_space(space_pk: int) -> None:
-    """One batch; the next one queues behind other spaces' and uploads'."""
-    if pipeline.recognise_batch(space_pk):
-        recognise_space.delay(space_pk)
+def send(work: Work) -> None:
+    do_work.apply_async((work.value,), queue=work.queue)
 
 
-@shared_task
-def sync_person(person_pk: int) -> None:
-    space_pk = pipeline.sync(person_pk)
-    if space_pk is not None:
-        recognise_space.delay(space_pk)
+def enqueue_sweep() -> None:
+    """Enqueue a sweep when the transaction commits."""
+    transaction.on_commit(sweep.apply_async, robust=True)
 
 
-@shared_task
-def space_job(job_pk: int) -> None:
-    """A slice; the next one queues behind others' work."""
-    left = pipeline.work(job_pk)
-    for next_pk in left.jobs:
-        space_job.delay(next_pk)
-    if left.space is not None:
-        recognise_space.delay(left.space)
+class _Under(threading.local):
+    """Kinds that this thread is working on. With eager tasks a turn would otherwise start within a
+    turn."""
+
+    def __init__(self) -> None:
+        self.way: set[Work] = set()
 
 
-@shared_task
-def erase_person(erasure_pk: int) -> None:
-    """A slice; the next one queues behind others' work."""
-    if pipeline.erase(erasure_pk):
-        erase_person.delay(erasure_pk)
+_under = _Under()
 
 
-@shared_task
-def group_faces(grouping_pk: int) -> None:
-    """One turn; the next one queues behind other work."""
-    if pipeline.group_faces(grouping_pk):
-        group_faces.delay(grouping_pk)
+@shared_task(base=Message, name="persons.tasks.work")
+def do_work(name: str) -> None:
+    """One turn at a kind of work. The next turn is queued behind other kinds."""
+    if name not in set(Work):
+        # From a newer version. Its own sweep announces the work to its workers.
+        return
+    work = Work(name)
+    if work in _under.way:
+        return
+    _under.way.add(work)
+    kind = KINDS[work]
+    try:
+        turn = take_turn(kind, begins=lambda: send(work), began=lambda: _wake(kind.wakes))
+    finally:
+        _under.way.discard(work)
+    if turn.steps > 1:
+        _wake(kind.wakes)
+    if turn.has_more:
+        send(work)
+    if turn.error is not None:
+        raise turn.error
 
 
-@shared_task
-def settle_person(person_pk: int) -> None:
-    settling.settle_person(person_pk)
+def _wake(works: tuple[Work, ...]) -> None:
+    for work in pipeline.kinds_with_work(works):
+        send(work)
 
 
-@shared_task
-def purge_trash() -> None:
-    """One batch of what may not be taken back any more; the next one queues behind other work."""
-    if pipeline.purge_trash():
-        purge_trash.delay()
-
-
-@shared_task
-def keep_rules(run_pk: int) -> None:
-    """One turn of what a team keeps no longer; the next one queues behind other work."""
-    if pipeline.keep_rules(run_pk):
-        keep_rules.delay(run_pk)
-
-
-@shared_task
+@shared_task(base=Message)
 def sweep() -> None:
-    """Ring again for what was left behind: a lost message, a dead worker, an old error."""
-    left = pipeline.sweep()
-    for photo_pk in left.photos:
-        prepare_photo.delay(photo_pk)
-    for space_pk in left.spaces:
-        recognise_space.delay(space_pk)
-    for person_pk in left.people:
-        sync_person.delay(person_pk)
-    for job_pk in left.jobs:
-        space_job.delay(job_pk)
-    for erasure_pk in left.erasures:
-        erase_person.delay(erasure_pk)
-    for grouping_pk in left.groupings:
-        group_faces.delay(grouping_pk)
-    for run_pk in left.retention:
-        keep_rules.delay(run_pk)
-    if left.has_spent_trash:
-        purge_trash.delay()
+    """Resume work that a lost message, a dead worker or an old error left behind."""
+    for work in pipeline.sweep():
+        send(work)
 
 
-@shared_task
+@shared_task(base=Message)
 def seal_audit() -> None:
-    """Places the new entries of every chain; verifications that were left behind are rung for."""
+    """Seal the new entries of every chain."""
     pipeline.seal_audit()
-    for chain_pk in pipeline.left_verifications():
-        verify_chain.delay(chain_pk)
 
 
-@shared_task
+@shared_task(base=Message)
 def verify_audit() -> None:
-    for chain_pk in pipeline.ask_for_all():
-        verify_chain.delay(chain_pk)
+    """Request verification of every chain."""
+    pipeline.request_verification(AuditChain.objects.all())
+    send(Work.VERIFY)
 
 
-@shared_task
-def verify_chain(chain_pk: int) -> None:
-    pipeline.verify_chain(chain_pk)
+# --- Messages of earlier versions, left in the broker by an upgrade ---
+
+_FORMER = (
+    *("prepare_photo", "recognise_space", "sync_person", "space_job", "erase_person"),
+    *("group_faces", "settle_person", "purge_trash", "keep_rules", "verify_chain"),
+)
+
+
+def _drop(*ids: Any) -> None:
+    """Ignore it: its row is in the database, and the sweep announces it."""
+
+
+for _name in _FORMER:
+    shared_task(name=f"persons.tasks.{_name}", ignore_result=True)(_drop)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_django
 from django.conf import settings as django_settings
 
 if django_settings.configured:
@@ -40,7 +41,7 @@ for _name in list(os.environ):
         del os.environ[_name]
 os.environ["ROLLCALL_DATA"] = str(DATA)
 os.environ["ROLLCALL_REDIS_PREFIX"] = f"rollcall-test-{uuid.uuid4().hex[:12]}:"
-# Most tests want Vision asked each time; those of `persons.reuse` turn it on.
+# Most tests want Vision asked each time; those of `persons.calls.cache` turn it on.
 os.environ["ROLLCALL_REUSE_HOURS"] = "0"
 # Nor does PostgreSQL's: libpq hands this to every connection, other processes' too.
 os.environ["PGOPTIONS"] = "-c synchronous_commit=off"
@@ -62,8 +63,9 @@ from pytest_django.live_server_helper import LiveServer  # noqa: E402
 
 from persons.chain import triggers  # noqa: E402
 from persons.models import Membership, Role, Team, User  # noqa: E402
-from tests import factories  # noqa: E402
-from tests.processes import CeleryProcess, database_url  # noqa: E402
+from tests.support import factories, marks, migrated  # noqa: E402
+from tests.support.invariants import violations  # noqa: E402
+from tests.support.processes import PATIENCE, CeleryProcess, database_url  # noqa: E402
 
 # Every sign-in would else cost a fifth of a second.
 django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -135,6 +137,11 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Before `-m` chooses by marks."""
+    marks.complete(item)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--services-only"):
@@ -144,7 +151,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not CHROMIUM.exists():
         skip = pytest.mark.skip(reason=f"{CHROMIUM} is not there")
         for item in items:
-            if "browser" in getattr(item, "fixturenames", ()):
+            if item.get_closest_marker("browser"):
                 item.add_marker(skip)
     # The files that take longest go first, so that two halves end together.
     long = Counter(item.path for item in items if _takes_long(item))
@@ -152,13 +159,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _takes_long(item: pytest.Item) -> bool:
-    fixtures = getattr(item, "fixturenames", ())
-    return "browser" in fixtures or item.get_closest_marker("processes") is not None
+    return any(item.get_closest_marker(name) for name in ("browser", "processes"))
 
 
 def _uses_services(item: pytest.Item) -> bool:
     fixtures = set(getattr(item, "fixturenames", ()))
-    if "browser" in fixtures and item.path.name != "test_journey.py":
+    if item.get_closest_marker("services") is not None:
+        return True
+    if item.get_closest_marker("browser") and item.path.name != "test_journey.py":
         return False
     if item.get_closest_marker("any_database") is not None:
         return False
@@ -176,6 +184,24 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
         connection.settings_dict["TEST"]["NAME"] = str(DATA / "test.sqlite3")
 
 
+@pytest.fixture(scope="session")
+def django_db_keepdb(request: pytest.FixtureRequest, django_db_keepdb: bool) -> bool:
+    if connection.vendor == "sqlite":
+        return migrated.take(request.config, DATA / "test.sqlite3") or django_db_keepdb
+    return django_db_keepdb
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    request: pytest.FixtureRequest,
+    django_db_setup: None,
+    django_db_blocker: pytest_django.DjangoDbBlocker,
+) -> None:
+    if connection.vendor == "sqlite":
+        with django_db_blocker.unblock():
+            migrated.keep(request.config)
+
+
 @pytest.fixture(autouse=True)
 def data_folder() -> Iterator[Path]:
     """The data folder, which each test leaves empty; so are the broker and the cache."""
@@ -191,10 +217,10 @@ def data_folder() -> Iterator[Path]:
         _forget_redis_keys()
     else:
         cache.clear()
-    if backends := sys.modules.get("persons.backends"):
+    if backends := sys.modules.get("persons.backends.embedded"):
         # Ids come again after a rollback, so an index of the last test would answer for this one.
-        backends._engine.cache_clear()
-    if ledger := sys.modules.get("persons.ledger"):
+        backends.engine_of.cache_clear()
+    if ledger := sys.modules.get("persons.people.enrolments"):
         ledger.size_of.cache_clear()
 
 
@@ -206,6 +232,12 @@ def _forget_redis_keys() -> None:
         keys = list(client.scan_iter(f"{django_settings.REDIS_PREFIX}*", count=1000))
         if keys:
             client.delete(*keys)
+
+
+@pytest.fixture(autouse=True)
+def marks_are_there(request: pytest.FixtureRequest) -> Iterator[None]:
+    with marks.checked(request.node):
+        yield
 
 
 # --- The usual people: Alice owns, Bob is a member, Charlie is a stranger ---
@@ -247,6 +279,12 @@ def charlie(db: None) -> User:
     return _member(other, "charlie", Role.OWNER)
 
 
+@pytest.fixture
+def everyone(alice: User, bob: User, vera: User, audrey: User, charlie: User) -> dict[str, User]:
+    """All of them, by their names."""
+    return {user.username: user for user in (alice, bob, vera, audrey, charlie)}
+
+
 def _member(team: Team, name: str, role: Role) -> User:
     user = factories.UserFactory.create(username=name, first_name=name.capitalize())
     Membership.objects.create(team=team, user=user, role=role)
@@ -266,6 +304,28 @@ def sign_in() -> Callable[[User], Client]:
 
 
 # --- Celery ---
+
+
+CHECKED = (
+    *("test_actions_", "test_rest_", "test_access_writes", "test_people_"),
+    *("test_page_groups", "test_page_many", "test_page_review"),
+    *("test_page_selection", "test_page_naming"),
+    *("test_changes", "test_merging", "test_grouping", "test_reviewing", "test_moving"),
+    *("test_holds", "test_consent", "test_closed_galleries", "test_retention", "test_erasing"),
+)
+"""How tests of what people do are called: after each of them the database is looked at."""
+
+
+@pytest.fixture(autouse=True)
+def all_is_well(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The invariants hold after every action, whatever a test was about."""
+    is_of_it = request.path.stem.startswith(CHECKED) and "team" in request.fixturenames
+    if not is_of_it or request.node.get_closest_marker("unsettled"):
+        yield
+        return
+    request.getfixturevalue("db")
+    yield
+    assert violations() == []
 
 
 @pytest.fixture
@@ -335,9 +395,8 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page in a fresh profile, 1440 x 900. An error in any of its scripts fails the test."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(30_000)
-    # Two cores serve the browser, the server and another test at once.
-    expect.set_options(timeout=20_000)
+    page.set_default_timeout(PATIENCE * 1000)
+    expect.set_options(timeout=PATIENCE * 1000)
     errors: list[Error] = []
     # Playwright marks the handlers it gets, and a list's own method can't be marked.
     page.on("pageerror", lambda error: errors.append(error))  # noqa: PLW0108

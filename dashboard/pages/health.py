@@ -1,4 +1,4 @@
-"""What machines ask: alive, able to work, and the numbers. No sign-in, no team, no names."""
+"""Liveness, readiness and metrics, for monitoring. They need no sign-in and reveal no names."""
 
 from __future__ import annotations
 
@@ -25,66 +25,70 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from persons import backends, cloud
+from persons.backends import cloud, embedded
 from persons.engine.weights import WeightsError
 from persons.models import Call, Face, Person, Photo, PhotoState, SyncState
 from persons.vision.guards import Phase
+from persons.work import claimed_since
 
 STALLED = timedelta(minutes=2)
-"""Due work that nobody has touched for so long has no worker."""
+"""If due work stays untouched for this long, there is no worker for it."""
 
 DISK_BYTES = 200 * 1024 * 1024
-"""With less room than this, uploads are about to fail."""
+"""Below this much free space, uploads are about to fail."""
 
 REDIS_SECONDS = 2
 
 
 class _Unready(Exception):
-    """Its text is shown to anybody who asks: it says what is missing and nothing else."""
+    """A check failed. Its text is public, so it says what is missing and nothing else."""
 
 
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """This process answers. It asks nothing else, so that a restart is never somebody else's."""
+    """Liveness: 200 if this process answers.
+
+    It checks no dependency, because restarting this process would not repair one.
+    """
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 or 503, with what each check says: "ok" or the reason.
+    """Readiness: 200 or 503, with the result of each check: "ok" or the reason.
 
-    `work` tells whether workers keep up, `vision` whether the cloud answers. Neither decides: pages
-    serve without a worker and without the cloud, and its circuit closes again by the calls that
-    come in, which a load balancer that took this process away would keep from coming.
+    `work` is whether workers keep up, `vision` whether the cloud answers. They don't affect the
+    status, because pages work without workers and without the cloud. Also, the circuit breaker
+    only closes through incoming calls, which a load balancer would stop after a 503.
     """
     checks = {
-        "database": _said(_check_database),
-        "broker": _said(_check_broker),
-        "storage": _said(_check_storage),
-        "recogniser": _said(_check_recogniser),
+        "database": _result_of(_check_database),
+        "broker": _result_of(_check_broker),
+        "storage": _result_of(_check_storage),
+        "recogniser": _result_of(_check_recogniser),
     }
-    ready = all(said == "ok" for said in checks.values())
+    ready = all(result == "ok" for result in checks.values())
     for name, check in (("work", _check_work), ("vision", _check_vision)):
-        checks[name] = _said(check) if checks["database"] == "ok" else "not known"
+        checks[name] = _result_of(check) if checks["database"] == "ok" else "not known"
     return JsonResponse({"ready": ready, "checks": checks}, status=200 if ready else 503)
 
 
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus's text format, for this machine or the bearer of ROLLCALL_METRICS_TOKEN."""
+    """Metrics in Prometheus text format, for this machine or with ROLLCALL_METRICS_TOKEN."""
     if not _may_read_metrics(request):
         return HttpResponse(
             "Ask from this machine, or send ROLLCALL_METRICS_TOKEN as a bearer token.\n",
             status=403,
             content_type="text/plain",
         )
-    # Each process would count for itself. The database has counted for all.
+    # Not the global registry: it would count for one process. The database counts for all.
     registry = CollectorRegistry()
     registry.register(_Numbers())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
-def _said(check: Callable[[], object]) -> str:
+def _result_of(check: Callable[[], object]) -> str:
     try:
         check()
     except _Unready as reason:
@@ -103,7 +107,7 @@ def _check_database() -> None:
 
 @lru_cache(maxsize=1)
 def _check_migrations() -> None:
-    """Asked until it is so: what this process knows of is then there for good."""
+    """Cached once it succeeds: applied migrations stay applied while this process runs."""
     executor = MigrationExecutor(connection)
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         raise _Unready("is not migrated")
@@ -145,9 +149,9 @@ def _check_folder(folder: Path) -> None:
 
 @lru_cache(maxsize=1)
 def _check_recogniser() -> None:
-    """Asked until it is so: the digests of both files take a moment."""
+    """Cached once it succeeds, because hashing both model files takes a moment."""
     try:
-        backends.check_weights()
+        embedded.check_weights()
     except WeightsError:
         raise _Unready("has no model files, or not the expected ones") from None
 
@@ -159,7 +163,7 @@ def _check_work() -> None:
             Photo.objects.filter(
                 state__in=[PhotoState.NEW, PhotoState.QUEUED], after__lt=late
             ).exists()
-            or Person.objects.filter(sync_state=SyncState.QUEUED, sync_after__lt=late).exists()
+            or Person.objects.filter(sync_state=SyncState.QUEUED, after__lt=late).exists()
         )
         if waits and not _moves_since(late):
             raise _Unready("waits, and no worker takes it")
@@ -168,7 +172,7 @@ def _check_work() -> None:
 
 
 def _check_vision() -> None:
-    """The embedded recogniser has a check of its own; without a cloud there is nothing to say."""
+    """Checks the cloud's circuit and credentials. Always "ok" without a cloud."""
     try:
         if cloud.circuit().phase is not Phase.CLOSED:
             raise _Unready("does not answer, and is tried again by itself")
@@ -185,7 +189,7 @@ def _check_vision() -> None:
 def _moves_since(late: datetime) -> bool:
     last = Call.objects.order_by("-pk").values_list("started_at", flat=True).first()
     return (last is not None and last >= late) or Photo.objects.filter(
-        state__in=[PhotoState.PREPARING, PhotoState.RUNNING], claimed_at__gte=late
+        claimed_since(late), state__in=[PhotoState.PREPARING, PhotoState.RUNNING]
     ).exists()
 
 
@@ -193,7 +197,7 @@ def _may_read_metrics(request: HttpRequest) -> bool:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and settings.METRICS_TOKEN:
         return secrets.compare_digest(token.strip().encode(), settings.METRICS_TOKEN.encode())
-    # Behind a proxy on this machine, everybody comes from it.
+    # Behind a local proxy, every request has a loopback address.
     forwarded = settings.TRUSTED_PROXIES or "X-Forwarded-For" in request.headers
     return not forwarded and _is_loopback(request.META.get("REMOTE_ADDR", ""))
 
@@ -206,9 +210,9 @@ def _is_loopback(address: str) -> bool:
 
 
 class _Numbers(Collector):
-    """Counted in the database when asked, hence right with any number of processes.
+    """Metrics computed from the database on each scrape, so correct with any number of processes.
 
-    A count falls where history is removed, which Prometheus takes for a restart.
+    Deleting history lowers counters, which Prometheus treats as a restart.
     """
 
     def collect(self) -> Iterator[Metric]:
@@ -216,7 +220,7 @@ class _Numbers(Collector):
         yield GaugeMetricFamily(
             "rollcall_faces_unknown",
             "Faces that wait for a name.",
-            # What is in the trash waits for nobody, so that an index alone answers.
+            # Trashed faces are never unknown, so this needs no trash filter and is index-only.
             value=Face.everything.unknown().count(),
         )
         yield from self._calls()
@@ -225,7 +229,7 @@ class _Numbers(Collector):
     @staticmethod
     def _photos() -> Metric:
         photos = GaugeMetricFamily("rollcall_photos", "Photos by state.", labels=["state"])
-        # All of them and those in the trash, for an index alone answers each.
+        # Subtract trashed photos: each of the two counts is index-only, a filtered one is not.
         by_state = Photo.everything.order_by().values_list("state").annotate(count=Count("*"))
         everything = dict(by_state.iterator())
         trashed = dict(by_state.filter(trashed_at__isnull=False).iterator())
@@ -252,14 +256,14 @@ class _Numbers(Collector):
 
     @staticmethod
     def _ages() -> Metric:
-        """Since when the oldest piece of due work waits; 0 where nothing does."""
+        """Age in seconds of the oldest due work of each queue; 0 if nothing is due."""
         now = timezone.now()
         photos = Photo.objects.filter(after__lte=now)
-        people = Person.objects.filter(sync_state=SyncState.QUEUED, sync_after__lte=now)
+        people = Person.objects.filter(sync_state=SyncState.QUEUED, after__lte=now)
         oldest = {
             "prepare": photos.filter(state=PhotoState.NEW).aggregate(at=Min("after"))["at"],
             "recognise": photos.filter(state=PhotoState.QUEUED).aggregate(at=Min("after"))["at"],
-            "enrol": people.aggregate(at=Min("sync_after"))["at"],
+            "enrol": people.aggregate(at=Min("after"))["at"],
         }
         ages = GaugeMetricFamily(
             "rollcall_queue_age_seconds", "Age of the oldest due work.", labels=["queue"]

@@ -1,6 +1,6 @@
-"""What page views share: who asks, fragments or whole pages, refusals, going back, asking again.
+"""Helpers of page views: actor, sign-in, htmx fragments, refusals, redirects and polling.
 
-Lists go by pages of `dashboard.pages.paging`, whose functions can be had from here, too.
+Re-exports the pagination functions of `dashboard.pages.paging`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
 from django_htmx.middleware import HtmxDetails
 
-from dashboard.middleware import PageRequest
+from dashboard.middleware import PageRequest, client_address
 from dashboard.pages.paging import KeyPage, page_by_key, page_by_keys
+from persons.access import throttling
 from persons.audit import Actor
 from persons.errors import Refused
 from persons.images import ImageRefused
+from persons.inputs.params import Parameters
 from persons.models import Change, Source, User
 
 __all__ = [
@@ -43,18 +45,30 @@ __all__ = [
     "offer_undo",
     "page_by_key",
     "page_by_keys",
+    "page_of",
     "permission_denied",
     "poll_again",
     "refuse",
     "signed_in",
+    "status_of_no_token",
     "with_toasts",
 ]
 
 P = ParamSpec("P")
 
 
+def status_of_no_token(request: HttpRequest, status: int) -> int:
+    """Status for a request with an unknown token: `status`, or 429 after too many of them.
+
+    Each call counts as one try of the client's network.
+    """
+    address = throttling.network_of(client_address(request))
+    claim = throttling.claim(throttling.TOKEN_ADDRESS, address)
+    return status if throttling.take(claim) is not None else 429
+
+
 def actor_of(request: HttpRequest, *, text: str = "") -> Actor:
-    """Whoever is signed in; `text` names who is not."""
+    """The requesting user as an Actor. `text` describes an actor who isn't signed in."""
     return Actor(
         user=request.user if isinstance(request.user, User) else None,
         source=Source.PAGE,
@@ -67,13 +81,16 @@ def actor_of(request: HttpRequest, *, text: str = "") -> Actor:
 def signed_in(
     view: Callable[Concatenate[PageRequest, P], HttpResponseBase],
 ) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
-    """To the sign-in page and back. As `login_required`, but a fragment moves its whole page."""
+    """Decorator like `login_required`: redirects anonymous users to the sign-in page and back.
+
+    If htmx requested a fragment, the whole page is redirected.
+    """
 
     def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if request.user.is_authenticated:
             return view(request, *args, **kwargs)  # type: ignore[arg-type]
         if is_fragment(request):
-            to_login = redirect_to_login(_page_of(request), resolve_url(settings.LOGIN_URL))
+            to_login = redirect_to_login(page_of(request), resolve_url(settings.LOGIN_URL))
             return HttpResponseClientRedirect(to_login.url)
         return redirect_to_login(request.get_full_path(), resolve_url(settings.LOGIN_URL))
 
@@ -81,8 +98,8 @@ def signed_in(
     return guarded
 
 
-def _page_of(request: HttpRequest) -> str:
-    """The page that a fragment was asked for by: its path and query on this site, else "/"."""
+def page_of(request: HttpRequest) -> str:
+    """Path and query of the page that requested a fragment; "/" if it is unknown or not ours."""
     page = urlsplit(request.headers.get("HX-Current-URL", ""))
     here = f"{page.path}?{page.query}" if page.query else page.path
     is_ours = here.startswith("/") and url_has_allowed_host_and_scheme(here, allowed_hosts=None)
@@ -90,7 +107,10 @@ def _page_of(request: HttpRequest) -> str:
 
 
 def is_fragment(request: HttpRequest) -> bool:
-    """htmx asks for a part of the page; not so when it restores a page from the history."""
+    """Whether htmx requested a part of a page.
+
+    False if htmx restores a page from the history, which needs the whole page.
+    """
     htmx: HtmxDetails | None = getattr(request, "htmx", None)
     return htmx is not None and bool(htmx) and not htmx.history_restore_request
 
@@ -102,7 +122,7 @@ def fragment(
     *,
     status: int = 200,
 ) -> HttpResponse:
-    """A part of a page. Messages that were added meanwhile come along as toasts."""
+    """Render a part of a page, with pending messages appended as toasts."""
     response = render(request, template, context, status=status)
     return with_toasts(request, response)
 
@@ -116,7 +136,7 @@ def with_toasts(request: HttpRequest, response: HttpResponse) -> HttpResponse:
 
 
 def offer_undo(request: HttpRequest, words: str, change: Change) -> None:
-    """A toast that says what was done, with a button that takes it back."""
+    """Add a toast that says what was done, with a button that undoes `change`."""
     undo = reverse("change_undo", args=[change.team.slug, change.pk])
     messages.success(request, words, extra_tags=undo)
 
@@ -124,7 +144,10 @@ def offer_undo(request: HttpRequest, words: str, change: Change) -> None:
 def refuse(
     request: HttpRequest, error: Refused | ImageRefused, back: str, *, status: int = 422
 ) -> HttpResponse:
-    """Say why not. htmx gets a toast and leaves the page as it is; others go back and read it."""
+    """Report a refused action. htmx shows a toast with `status` and leaves the page unchanged.
+
+    Without htmx, the user is redirected to `back` and reads the message there.
+    """
     messages.error(request, str(error))
     if not is_fragment(request):
         return go_back(request, back)
@@ -134,14 +157,14 @@ def refuse(
 
 
 def go_back(request: HttpRequest, default: str) -> HttpResponseRedirect:
-    """To the form's own `next`, where that is a page of ours, else to `default`. By GET (303)."""
+    """Redirect (303) to the request's `next` if it is on this site, else to `default`."""
     response = HttpResponseRedirect(next_of(request) or default)
     response.status_code = 303
     return response
 
 
 def next_of(request: HttpRequest) -> str:
-    """`next` as it was asked for, or nothing where it leads elsewhere."""
+    """The request's `next` if it is on this site, else ""."""
     wanted = request.POST.get("next") or request.GET.get("next") or ""
     safe = url_has_allowed_host_and_scheme(
         wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
@@ -150,7 +173,7 @@ def next_of(request: HttpRequest) -> str:
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """403: a page that says which right is missing, or that sentence alone for a script."""
+    """403 handler: a page that says which right is missing; only that sentence for scripts."""
     reason = str(exception) if isinstance(exception, PermissionDenied) else ""
     if is_fragment(request) or request.headers.get("Accept") == "application/json":
         text = reason or "You can't do that here."
@@ -160,18 +183,23 @@ def permission_denied(request: HttpRequest, exception: Exception | None = None) 
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """When a part of a page asks again: in `delay` seconds; `turn` counts how often it has."""
+    """A fragment polls again after `delay` seconds. `turn` counts polls without progress."""
 
     turn: int
     delay: int
 
 
+MOST_TURNS = 9_999
 DELAYS = (1, 1, 2, 2, 3, 3, 5, 5, 8)
 
 
 def poll_again(request: HttpRequest, *, moved: bool = False) -> Poll:
-    """Ever less often while nothing has `moved`; `?turn=` is what the last answer said."""
-    text = request.GET.get("turn", "")
-    turn = int(text) + 1 if text.isascii() and text.isdigit() and len(text) < 5 else 0
-    turn = 0 if moved else turn
+    """The next poll: slower each time while nothing has `moved`, reset when something has.
+
+    `?turn=` is the `turn` of the last response. Raises NotUnderstood.
+    """
+    given = Parameters(request.GET)
+    last = given.number("turn", most=MOST_TURNS)
+    given.demand()
+    turn = 0 if moved or last is None else min(last + 1, MOST_TURNS)
     return Poll(turn, DELAYS[min(turn, len(DELAYS) - 1)])

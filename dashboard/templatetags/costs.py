@@ -6,9 +6,9 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from django import template
 
-from persons import metering
+from persons.actions.previews import RescanCost, rescan_cost
+from persons.billing import metering
 from persons.models import Space
-from persons.previews import Look, look_in
 
 register = template.Library()
 
@@ -17,7 +17,10 @@ CENT = Decimal("0.01")
 
 @register.filter
 def money(amount: Decimal | None) -> str:
-    """ "1,240.50 ₽". Prices of single images keep what is below a cent: "0.0450" is "0.045 ₽"."""
+    """An exact amount: "1,240.50 ₽". Below 1, fractions of a cent are kept: "0.045 ₽".
+
+    "" for None.
+    """
     if amount is None:
         return ""
     rounded = amount.quantize(CENT, ROUND_HALF_UP)
@@ -28,14 +31,14 @@ def money(amount: Decimal | None) -> str:
 
 @register.filter
 def about(amount: Decimal) -> str:
-    """ "74 ₽": for what is only expected, whole amounts from ten up."""
+    """An estimate: "74 ₽". Amounts from ten up are rounded to whole ones."""
     if amount < 10:
         return money(amount.quantize(CENT, ROUND_HALF_UP))
     whole = amount.quantize(Decimal(1), ROUND_HALF_UP)
     return f"{whole:,}\N{NO-BREAK SPACE}{metering.tariff().currency}"
 
 
-@register.inclusion_tag("parts/look_note.html")
-def look_note(space: Space) -> dict[str, Look | None]:
-    """What enrolling somebody in this space will send, beside the ways to do it."""
-    return {"look": look_in(space)}
+@register.inclusion_tag("parts/rescan_note.html")
+def rescan_note(space: Space) -> dict[str, RescanCost | None]:
+    """A note on what enrolling somebody in this space will send."""
+    return {"rescan": rescan_cost(space)}

@@ -1,4 +1,4 @@
-"""What templates share: icons, times, percentages, addresses of pictures."""
+"""Tags and filters for all templates: icons, times, percentages, picture addresses and sizes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 from django import template
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.template.defaultfilters import date
+from django.templatetags.static import static
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from dashboard.static_files import imports_of
 from persons.images.copies import RENDITIONS
 from persons.models import Face, Photo, Space
 
@@ -23,7 +25,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @register.simple_tag
 def icon(name: str, css: str = "") -> SafeString:
-    """An icon of `parts/icons.html`, hidden from screen readers: the text beside it says it."""
+    """An icon of `parts/icons.html`. Hidden from screen readers, so it needs a text beside it."""
     return format_html(
         '<svg class="icon {}" aria-hidden="true" focusable="false"><use href="#i-{}"/></svg>',
         css,
@@ -32,8 +34,21 @@ def icon(name: str, css: str = "") -> SafeString:
 
 
 @register.simple_tag
+def module(name: str) -> SafeString:
+    """A script, which is an ES module, as "js/people/people.js".
+
+    There is no bundler, so browsers are told at once of everything that it imports. They would else
+    learn of each module from the one before.
+    """
+    preloads = format_html_join(
+        "", '<link rel="modulepreload" href="{}">', ((static(one),) for one in imports_of(name))
+    )
+    return format_html('{}<script type="module" src="{}"></script>', preloads, static(name))
+
+
+@register.simple_tag
 def when(moment: datetime | None) -> SafeString:
-    """ "3 minutes ago", with the exact time on hover."""
+    """A relative time such as "3 minutes ago", with the exact time on hover."""
     if moment is None:
         return SafeString("")
     local = timezone.localtime(moment)
@@ -58,21 +73,21 @@ def get(mapping: dict[Any, Any], key: Any) -> Any:
 
 @register.simple_tag
 def crop_src(team_slug: str, face: Face) -> str:
-    """A face's crop. The address changes with the box, so browsers may keep the picture."""
+    """The address of a face's crop. It changes with the box, so browsers may cache the picture."""
     address = reverse("media_face", args=[team_slug, face.pk])
     return f"{address}?box={face.left}.{face.top}.{face.right}.{face.bottom}"
 
 
 @register.filter
 def shape(photo: Photo) -> str:
-    """The tile's class: width to height in tenths, so that a row of tiles keeps proportions."""
+    """The tile's CSS class for its aspect ratio in tenths, from "r5" to "r40"."""
     ratio = photo.width / max(photo.height, 1)
     return f"r{min(max(round(ratio * 10), 5), 40)}"
 
 
 @register.filter
 def tile_width(photo: Photo) -> int:
-    """About how wide a tile is on a wide screen: the browser picks a picture sharp enough."""
+    """A tile's approximate width on a wide screen, by which the browser picks a rendition."""
     return round(260 * photo.width / max(photo.height, 1))
 
 
@@ -92,14 +107,17 @@ def large_width(photo: Photo) -> int:
 
 
 def _width(photo: Photo, longest: int) -> int:
-    """Of a rendition whose longest side is at most that; a smaller photo is never scaled up."""
+    """The width of a rendition whose longest side is at most `longest`. Never scales up."""
     scale = min(1.0, longest / max(photo.width, photo.height, 1))
     return max(1, round(photo.width * scale))
 
 
 @register.filter
 def names_of(photo: Photo) -> list[str]:
-    """Who is on it, from the faces that were fetched with it; once each, a guess as "Anna?"."""
+    """The names of the people on a photo, once each; one that is only suggested as "Anna?".
+
+    Uses the prefetched faces.
+    """
     faces = [face for face in photo.faces.all() if face.person and not face.missing]
     sure = {face.person_id for face in faces if not face.is_suggested}
     names = (
@@ -112,7 +130,7 @@ def names_of(photo: Photo) -> list[str]:
 
 @register.filter
 def microseconds(moment: datetime) -> int:
-    """Since 1970, as the keys of `dashboard.pages.sheets` have them."""
+    """Microseconds since 1970, as in the keys of `dashboard.pages.galleries.sheets`."""
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
@@ -123,7 +141,7 @@ def minus(number: int, other: int) -> int:
 
 @register.filter
 def below(height: float, base: int) -> float:
-    """Where something of that height begins that stands on `base`, counted from the top."""
+    """The y coordinate, from the top, of a bar of this height whose foot is at `base`."""
     return round(base - height, 2)
 
 
@@ -134,13 +152,13 @@ def megabytes(size: int) -> int:
 
 @register.filter
 def text_size(photo: Photo) -> int:
-    """Of a name on the photo, in its pixels, where no script fits it to the screen."""
+    """Font size of names on the photo, in the photo's pixels, for pages without scripts."""
     return max(photo.width, photo.height) // 45 or 1
 
 
 @register.filter
 def attributes_of(face: Face, space: Space) -> list[str]:
-    """Sex, age and emotion, as far as Vision told them and the space's owner wants them shown."""
+    """Sex, age and emotion, as far as Vision sent them; empty where the space doesn't show them."""
     if not space.show_attributes:
         return []
     known = face.attributes
@@ -151,5 +169,5 @@ def attributes_of(face: Face, space: Space) -> list[str]:
 
 @register.simple_tag
 def querystring_of(place: Any, **changes: str) -> str:
-    """The query of a `review.place.Place` with some of its values changed."""
+    """The query string of a `dashboard.pages.review.place.Place` with some values changed."""
     return str(place.query(**changes))

@@ -1,1 +1,1 @@
-"""Every write that a person asks for: keyword-only, atomic, audited, then queued on commit."""
+"""Every write that a person asks for: keyword-only, atomic, audited, then enqueued on commit."""

@@ -1,4 +1,5 @@
-"""Signing in and out, in the audit of every team of whoever it was."""
+"""Audit entries for sign-ins, sign-outs and passwords, one in the chain of each of the user's
+teams."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from persons.audit import Actor
 from persons.models import Team, User
 
 HINT = 12
+"""How many hexadecimal digits of a name's digest are kept."""
 
 
 @transaction.atomic
@@ -28,7 +30,7 @@ def signed_out(*, actor: Actor, user: User) -> None:
 
 @transaction.atomic
 def change_password(*, actor: Actor, user: User, password: str) -> User:
-    """The caller has checked that it is a good one. All other sessions of theirs end."""
+    """Set a password that the caller has validated. It ends all of the user's other sessions."""
     found = User.objects.select_for_update().get(pk=user.pk)
     found.set_password(password)
     found.save(update_fields=["password"])
@@ -38,15 +40,16 @@ def change_password(*, actor: Actor, user: User, password: str) -> User:
 
 @transaction.atomic
 def changed_password(*, actor: Actor, user: User) -> None:
+    """Record a password change."""
     _record(actor, "account.password", user)
 
 
 @transaction.atomic
 def failed_to_sign_in(*, actor: Actor, name: str) -> None:
-    """With the user name of an account, or, in the installation's own chain, with any other.
+    """Record a failed sign-in: with its account, or else in the installation's own chain.
 
-    Of that one only a keyed digest is kept, by which the same name is known again: people type
-    their password into the wrong field.
+    A name without an account is kept only as a keyed digest, which is the same each time: people
+    type their password into the wrong field.
     """
     user = User.objects.filter(username=name).first()
     if user is not None:
@@ -58,6 +61,7 @@ def failed_to_sign_in(*, actor: Actor, name: str) -> None:
 
 
 def _record(actor: Actor, action: str, user: User) -> None:
+    """One entry per team of the user; in the installation's own chain if they have no team."""
     teams: list[Team | None] = [*Team.objects.filter(memberships__user=user).order_by("pk")]
     fields: dict[str, Any] = {"actor": actor, "action": action, "target": user}
     for team in teams or [None]:

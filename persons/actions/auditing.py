@@ -1,22 +1,23 @@
-"""What people ask of the audit itself: an export, and to have it verified."""
+"""Export and verification of a team's audit chain."""
 
 from __future__ import annotations
 
 from django.db import transaction
-from django.utils import timezone
 
 from persons import audit, tasks
 from persons.audit import Actor
-from persons.exporting import Export
+from persons.audit.export import Export
 from persons.models import AuditChain, Team
-from persons.pipeline.sealing import SEALED_AT_ONCE, seal_batch
+from persons.pipeline.audit.sealing import SEALED_AT_ONCE, seal_batch
+from persons.pipeline.audit.verifying import request_verification
+from persons.work import Work
 
 BATCHES = 20
-"""That are sealed before an export; where more wait, it ends where the chain does."""
+"""Batches sealed before an export, at most. Entries still unsealed after that are not exported."""
 
 
 def export_audit(*, actor: Actor, team: Team, reason: str = "", with_calls: bool = True) -> Export:
-    """The chain as it is now, this export's own entry included, and the records of its calls."""
+    """The sealed chain, this export's own entry included, and the records of its calls."""
     with transaction.atomic():
         audit.record(actor=actor, team=team, action="audit.export", target=team, reason=reason)
     return Export.of(team, seal=lambda: _seal(team), with_calls=with_calls)
@@ -30,8 +31,8 @@ def _seal(team: Team) -> None:
 
 @transaction.atomic
 def verify_audit(*, actor: Actor, team: Team) -> None:
-    """Have the chain verified in the background, unless it is being verified already."""
+    """Enqueue verification of the chain, unless it is requested already."""
     chain, _ = AuditChain.objects.get_or_create(team=team)
-    if AuditChain.objects.filter(pk=chain.pk, asked_at=None).update(asked_at=timezone.now()):
+    if request_verification(AuditChain.objects.filter(pk=chain.pk)):
         audit.record(actor=actor, team=team, action="audit.verify", target=team)
-        tasks.ring(tasks.verify_chain, chain.pk)
+        tasks.enqueue(Work.VERIFY)

@@ -1,4 +1,4 @@
-"""Taking back what a human did, exactly, also after others have gone on from there."""
+"""Undo of a human's decision, exactly, also when later decisions build on it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from django.db import transaction
 from django.utils import timezone
 
 from persons import audit
-from persons.actions.deciding import lock_faces, put
+from persons.actions.apply_decisions import lock_faces, put
+from persons.actions.decision_events import FaceDecision, without
+from persons.actions.enrolment_selection import enrolled_as, lock_people, lock_with_canonical
 from persons.actions.merging import part
 from persons.actions.naming import give_label
-from persons.actions.teaching import enrolled_as, lock_people
-from persons.actions.words import Said, without
 from persons.audit import Actor
+from persons.chain.entries import moment
 from persons.errors import Refused
-from persons.models import Change, ChangedFace, Decision, Face, Person, User
+from persons.faces.identity import people_named_by
+from persons.models import Change, ChangedFace, Decision, Face, Person
 from persons.models.changes import ChangeKind
-from persons.settling import raw_words, roots_of
-from persons.traces import has_traces, remove_if_unmade
+from persons.people.orphans import has_traces, remove_if_unmade
 
 
 @transaction.atomic
 def undo(*, actor: Actor, change: Change) -> Change:
-    """As if it had not been done: whatever else was said of the same faces since stays.
+    """Take a change back as if it had never been made; later decisions on the same faces stay.
 
-    Crops follow their faces. Somebody who was made by it goes, if nothing else speaks of them; a
-    name that somebody got by it goes, unless it was changed since. Raises Refused where it is
-    undone already, or can't be. What could not be as before stands in the result's `notice`.
+    Crops follow their faces. A person whom it created is removed if nothing else refers to them; a
+    name that it gave is removed unless it was changed since. The result's `notice` says what could
+    not be restored as it was. Raises Refused if it is undone already or can't be undone.
     """
     locked = (
         Change.objects.select_for_update(of=("self",), no_key=True)
@@ -45,7 +46,7 @@ def undo(*, actor: Actor, change: Change) -> Change:
     if change.kind == ChangeKind.MERGE:
         part(actor=actor, change=change)
     else:
-        _retell(actor, change)
+        _replay_events(actor, change)
     change.undone_at = timezone.now()
     change.undone_by = actor.user
     change.save(update_fields=["undone_at", "undone_by"])
@@ -57,34 +58,28 @@ def undo(*, actor: Actor, change: Change) -> Change:
         action="change.undo",
         target=change,
         before={"kind": change.kind, "faces": change.face_count, **_whom(change)},
+        after={"undone_at": moment(change.undone_at)},
     )
     return change
 
 
-def last_change_of(face: Face, user: User | None) -> Change | None:
-    """What this user did last to the face, and has not taken back."""
-    rows = ChangedFace.objects.filter(face=face, undone=False, change__actor=user)
-    last = rows.select_related("change").order_by("-pk").first()
-    return last.change if last is not None else None
-
-
-def _retell(actor: Actor, change: Change) -> None:
-    """Each face's line without this change's word."""
+def _replay_events(actor: Actor, change: Change) -> None:
+    """Replay the events on each face without this change's event."""
     of_change = ChangedFace.objects.filter(change=change, undone=False)
     faces = lock_faces(of_change.values_list("face", flat=True), trashed=True)
-    # Read now that no other undo of the same faces can be under way.
+    # Read under the lock, so that no other undo of the same faces is under way.
     lines: dict[int, list[ChangedFace]] = defaultdict(list)
     since = ChangedFace.objects.filter(face__in=faces, undone=False, change__gte=change.pk)
     for row in since.select_related("change").order_by("pk"):
         lines[row.face_id].append(row)
-    was: dict[int, Said] = {}
-    now: dict[int, Said] = {}
+    was: dict[int, FaceDecision] = {}
+    now: dict[int, FaceDecision] = {}
     rewritten: list[ChangedFace] = []
     for face in faces:
         row, *later = lines[face.pk]
-        told = without(row, later)
-        was[face.pk], now[face.pk] = told.was, told.now
-        rewritten += told.rewritten
+        replayed = without(row, later)
+        was[face.pk], now[face.pk] = replayed.was, replayed.now
+        rewritten += replayed.rewritten
     now = _of_people_still_there(now)
     _lock_everybody(faces, now)
     ChangedFace.objects.bulk_update(rewritten, ["before", "after"], batch_size=500)
@@ -92,27 +87,29 @@ def _retell(actor: Actor, change: Change) -> None:
     put(actor=actor, faces=faces, was=was, now=now)
 
 
-def _of_people_still_there(said: Mapping[int, Said]) -> dict[int, Said]:
-    """A person of whom nothing was left may have been removed since: then nobody is named."""
-    named = {pk for one in said.values() for pk in (one.person, *one.rejected) if pk is not None}
+def _of_people_still_there(decisions: Mapping[int, FaceDecision]) -> dict[int, FaceDecision]:
+    """Clear decisions that name people who were removed since."""
+    named = {
+        pk for one in decisions.values() for pk in (one.person, *one.rejected) if pk is not None
+    }
     there = set(Person.objects.filter(pk__in=named).values_list("pk", flat=True))
     found = {}
-    for face_pk, one in said.items():
+    for face_pk, one in decisions.items():
         if one.person is not None and one.person not in there:
-            one = replace(one, decision=Decision.NONE, person=None, taught=False)
+            one = replace(one, decision=Decision.NONE, person=None, enrolled=False)
         found[face_pk] = replace(one, rejected=one.rejected & there)
     return found
 
 
-def _lock_everybody(faces: Sequence[Face], now: Mapping[int, Said]) -> None:
-    words = {pk for face in faces for pk in raw_words(face)}
+def _lock_everybody(faces: Sequence[Face], now: Mapping[int, FaceDecision]) -> None:
+    words = {pk for face in faces for pk in people_named_by(face)}
     words |= {one.person for one in now.values() if one.person is not None}
     words |= {pk for some in enrolled_as(face.pk for face in faces).values() for pk in some}
-    lock_people(words | set(roots_of(words).values()))
+    lock_with_canonical(words)
 
 
 def _forget_name(actor: Actor, change: Change) -> None:
-    """Whoever was made or named by it is as they were, if nobody has gone on from there."""
+    """Remove the person or the name that the change created, unless anything else depends on it."""
     if change.person_id is None:
         return
     person = lock_people([change.person_id]).get(change.person_id)

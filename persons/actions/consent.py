@@ -1,4 +1,4 @@
-"""Consents are recorded and withdrawn; what follows from it, `persons.consent` knows."""
+"""Recording and withdrawing consents. `persons.privacy.consent` knows what follows from them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from datetime import datetime
 from django.db import transaction
 from django.utils import timezone
 
-from persons import audit, consent, tasks
+from persons import audit, tasks
+from persons.actions.enrolment_selection import lock_people
 from persons.actions.naming import lock_space
-from persons.actions.teaching import lock_people
 from persons.audit import Actor
+from persons.db.locking import in_turn
 from persons.errors import Refused
+from persons.inputs import texts
 from persons.models import Consent, Person, Space
-from persons.settling import roots_of, subtree_of
+from persons.privacy import consent
+from persons.work import Work
 
 TEXT_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """To what somebody agreed, when, by which document, and until when; None: without an end."""
+class ConsentTerms:
+    """What somebody agreed to, when, by which document, and until when (None: without an end)."""
 
     purpose: str
     document: str
@@ -30,8 +33,9 @@ class Given:
 
 
 @transaction.atomic
-def record_consent(*, actor: Actor, person: Person, given: Given) -> Consent:
-    """Pictures that waited for it are enrolled. Raises Refused with the reason."""
+def record_consent(*, actor: Actor, person: Person, given: ConsentTerms) -> Consent:
+    """Record a consent. Pictures that waited for it are enrolled. Raises Refused with the
+    reason."""
     purpose, document = _clean(given.purpose), _clean(given.document)
     if not purpose:
         raise Refused("Say what they agreed to.")
@@ -53,7 +57,7 @@ def record_consent(*, actor: Actor, person: Person, given: Given) -> Consent:
         team=space.team,
         action="consent.record",
         target=person,
-        after={"consent": row.pk, **_told(row)},
+        after={"consent": row.pk, **_as_json(row)},
     )
     _follow(actor, space, family)
     return row
@@ -61,8 +65,11 @@ def record_consent(*, actor: Actor, person: Person, given: Given) -> Consent:
 
 @transaction.atomic
 def withdraw_consent(*, actor: Actor, consent_row: Consent) -> Consent:
-    """From now on. Where the space requires one and there is no other, Vision forgets the person,
-    and what was on its way does not leave any more."""
+    """Withdraw a consent from now on.
+
+    If the space requires one and the person has no other, Vision forgets the person, and requests
+    that are under way are not sent.
+    """
     space, family = _lock(consent_row.person)
     row = Consent.objects.select_related("person").get(pk=consent_row.pk)
     if row.withdrawn_at is not None:
@@ -74,37 +81,38 @@ def withdraw_consent(*, actor: Actor, consent_row: Consent) -> Consent:
         team=space.team,
         action="consent.withdraw",
         target=row.person,
-        before={"consent": row.pk, **_told(row)},
+        before={"consent": row.pk, **_as_json(row)},
     )
     _follow(actor, space, family)
     return row
 
 
 def _lock(person: Person) -> tuple[Space, set[int]]:
-    """The space, then everybody who is the same human, by pk."""
+    """Lock and return the space and the pks of all rows of the same person, merged ones
+    included."""
     space = lock_space(person.space_id)
     consent.moved(space.pk)
-    family = subtree_of(roots_of([person.pk])[person.pk])
+    same = Person.objects.filter(canonical__family=person.pk)
+    family = set(same.values_list("pk", flat=True))
     if person.pk not in lock_people(family):
         raise Refused(f"{person.name} was removed meanwhile.")
     return space, family
 
 
 def _follow(actor: Actor, space: Space, family: set[int]) -> None:
-    """Enrolments go the way that the consents say."""
+    """Hold enrolments back or let them go, as the consents say, and enqueue a sync."""
     if consent.lacking(space, family):
         consent.hold_back(family)
     else:
         consent.let_go(family)
-    # Whose doing the calls are that follow.
-    Person.objects.filter(pk__in=family).update(
+    # The calls that follow are attributed to this actor.
+    in_turn(Person.objects.filter(pk__in=family)).update(
         sync_by=actor.user, sync_request_id=actor.request_id
     )
-    for pk in sorted(family):
-        tasks.ring(tasks.sync_person, pk)
+    tasks.enqueue(Work.SYNC)
 
 
-def _told(row: Consent) -> dict[str, object]:
+def _as_json(row: Consent) -> dict[str, object]:
     return {
         "purpose": row.purpose,
         "document": row.document,
@@ -114,9 +122,7 @@ def _told(row: Consent) -> dict[str, object]:
 
 
 def _clean(text: str) -> str:
-    cleaned = " ".join(text.split())
+    cleaned = texts.line(text)
     if len(cleaned) > TEXT_LENGTH:
         raise Refused(f"At most {TEXT_LENGTH} letters, please.")
-    if "\0" in cleaned:
-        raise Refused("This text has invisible control characters in it. Type it by hand.")
     return cleaned

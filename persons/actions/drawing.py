@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from persons import audit, holds
+from persons import audit
 from persons.audit import Actor
+from persons.db.locking import locked
 from persons.errors import Refused
-from persons.locking import locked
-from persons.matching import SAME_FACE, overlap
+from persons.faces.boxes import SAME_FACE, overlap
+from persons.faces.identity import resolve_identities
 from persons.models import Face, Photo
-from persons.settling import settle_photos
+from persons.privacy import holds
 from persons.vision.types import Box
 
 SMALLEST_SIDE = 20
-"""Pixels of the original: in a smaller box no recogniser sees anybody."""
+"""In the original's pixels; no recogniser finds a face in a smaller box."""
 
 
 def add_box(*, actor: Actor, photo: Photo, box: Box) -> Face:
-    """A face where recognition found none. To be called in a transaction.
+    """Create a face where recognition found none. Call it in a transaction.
 
-    Raises Refused for a box that is no place for a face, or has one already.
+    Raises Refused if the box is too small, leaves the photo or is on a face that exists already.
     """
     found = locked(Photo.objects.filter(pk=photo.pk).select_related("gallery__space__team")).first()
     if found is None:
@@ -41,7 +42,7 @@ def add_box(*, actor: Actor, photo: Photo, box: Box) -> Face:
         is_drawn=True,
         drawn_by=actor.user,
     )
-    settle_photos([found.pk])
+    resolve_identities([found.pk])
     audit.record(
         actor=actor,
         team=found.gallery.team,
@@ -54,8 +55,10 @@ def add_box(*, actor: Actor, photo: Photo, box: Box) -> Face:
 
 @transaction.atomic
 def erase_face(*, actor: Actor, face: Face) -> None:
-    """Take a drawn box away again. Raises Refused where recognition has found a face in it since,
-    or somebody has said who it is."""
+    """Delete a drawn box.
+
+    Raises Refused if recognition has found a face in it since, or if somebody has decided on it.
+    """
     found = locked(Face.objects.filter(pk=face.pk).select_related("photo__gallery__team")).first()
     if found is None:
         return
@@ -73,7 +76,7 @@ def erase_face(*, actor: Actor, face: Face) -> None:
         before={"photo": photo.pk, "box": [found.left, found.top, found.right, found.bottom]},
     )
     found.delete()
-    settle_photos([photo.pk])
+    resolve_identities([photo.pk])
 
 
 def _demand_inside(box: Box, photo: Photo) -> None:

@@ -1,4 +1,4 @@
-"""Erasing a person for good, with a certificate in the end."""
+"""Erasing a person for good. It ends with a certificate."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from persons import audit, holds, tasks
+from persons import audit, tasks
 from persons.actions.naming import lock_space
 from persons.audit import Actor
 from persons.errors import Refused
+from persons.inputs import texts
 from persons.models import (
     AuditEntry,
     Call,
@@ -27,25 +28,30 @@ from persons.models import (
     Recognition,
     SpaceJob,
 )
-from persons.pipeline.erasing.beginning import (
+from persons.pipeline.privacy.erasing.beginning import (
+    ErasureRequest,
     begin,
-    count_mentions,
     labels_of,
     photos_alone,
     photos_of,
     shared_with,
 )
-from persons.pipeline.erasing.claims import family_of
-from persons.pipeline.erasing.texts import Names
-from persons.settling import roots_of
+from persons.pipeline.privacy.erasing.claims import family_of
+from persons.pipeline.privacy.erasing.mentions import count_mentions
+from persons.pipeline.privacy.erasing.texts import PersonNames
+from persons.privacy import holds
+from persons.work import Work
 
 REASON_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would be erased with somebody. `mentions` are texts of other things that have one of
-    the names in them, `shared` others who have one of the pictures; both stay."""
+    """What an erasure of somebody would erase.
+
+    `mentions` are texts of other things that contain one of the names, and `shared` are other
+    people who have one of the pictures; both stay.
+    """
 
     merged: Sequence[Person]
     faces: int
@@ -62,8 +68,10 @@ class Plan:
 
 
 def plan_of(person: Person) -> Plan:
-    """Of somebody who is nobody else's. Calls and entries are those that can be counted quickly:
-    the erasure itself looks at all of them."""
+    """The plan for a canonical person.
+
+    Counts only calls and entries that can be found quickly; the erasure itself goes through all.
+    """
     people = family_of([person])
     pks = [one.pk for one in people]
     space = person.space
@@ -77,7 +85,6 @@ def plan_of(person: Person) -> Plan:
         call__space=space,
     )
     targets = Q(target_type="person", target_id__in=[str(pk) for pk in pks])
-    named = Q(target_text__in=labels) if labels else Q()
     return Plan(
         merged=[one for one in people if one.pk != person.pk],
         faces=faces.count(),
@@ -86,16 +93,16 @@ def plan_of(person: Person) -> Plan:
         enrolments=enrolments.count(),
         pictures=enrolments.filter(state=EnrolmentState.DONE).count(),
         calls=Call.objects.filter(pk__in=asked.values("call")).count(),
-        entries=AuditEntry.objects.filter(targets | named, team=space.team_id).count(),
+        entries=AuditEntry.objects.filter(targets, team=space.team_id).count(),
         snapshots=snapshots.count(),
-        mentions=count_mentions(space, labels, pks),
+        mentions=count_mentions(space, labels, people),
         shared=shared_with(space, pks),
         held=_why_held(person, photos),
     )
 
 
 def _why_held(person: Person, photos: Collection[int]) -> str:
-    """The sentence that refuses; empty where nothing is held."""
+    """The sentence that refuses the erasure, or "" if nothing is held."""
     try:
         _demand_free(person, photos)
     except Refused as error:
@@ -106,8 +113,8 @@ def _why_held(person: Person, photos: Collection[int]) -> str:
 def _demand_free(
     person: Person, photos: Collection[int], *, choice: str = Erasure.Photos.KEEP
 ) -> None:
-    """Raises Refused where somebody holds them, a gallery with their faces, or, where photos go
-    too, one of those photos for another reason."""
+    """Raises Refused if there is a legal hold on the person, on a gallery with their faces or, if
+    photos are deleted too, on one of those photos for another reason."""
     galleries = Gallery.objects.filter(pk__in=_galleries_of(photos))
     holds.demand_free(person=person)
     for gallery in galleries.order_by("pk"):
@@ -117,9 +124,10 @@ def _demand_free(
 
 
 def _demand_arrived(person: Person, pks: Sequence[int]) -> None:
-    """Raises Refused while faces follow them: which photos they are on can't be said before."""
-    for job in SpaceJob.objects.filter(space=person.space_id).following():
-        if {job.report["root"], *job.report["people"]} & set(pks):
+    """Raises Refused while a merge still moves faces to or from them: their photos aren't known
+    yet."""
+    for job in SpaceJob.objects.filter(space=person.space_id).propagating():
+        if {job.report["canonical"], *job.report["people"]} & set(pks):
             raise Refused(
                 f"Faces are still on their way to {person.name}, or from them, after a merge or "
                 "its undoing. Try again in a moment."
@@ -140,18 +148,19 @@ def erase_person(
     reason: str = "",
     typed: str | None = None,
 ) -> Erasure:
-    """Begin it; workers go on with it to the end. `typed` is the name as somebody typed it, to say
-    whom they mean; None where nobody types."""
+    """Begin the erasure; workers finish it. `typed` is the name as typed to confirm; None skips
+    that.
+
+    Raises Refused with the reason.
+    """
     holds.lock(person.space.team_id)
     space = lock_space(person.space_id)
     found = Person.objects.select_related("space__team").filter(pk=person.pk).first()
     if found is None or found.erasing:
         raise Refused("They are being erased already, or are gone.")
     if found.merged_into_id is not None:
-        root = Person.objects.get(pk=roots_of([found.pk])[found.pk])
-        raise Refused(
-            f"{found.name} was merged into {root.name}. Erase {root.name}: that erases both."
-        )
+        who = found.canonical.name
+        raise Refused(f"{found.name} was merged into {who}. Erase {who}: that erases both.")
     if typed is not None and not _is_meant(found, typed):
         raise Refused(f"Type “{found.name}” to say that this is whom you mean.")
     if photos not in Erasure.Photos.values:
@@ -163,17 +172,16 @@ def erase_person(
     alone = photos == Erasure.Photos.ALONE
     _demand_free(found, photos_of(pks), choice=Erasure.Photos.KEEP)
     _demand_free(found, photos_alone(pks) if alone else photos_of(pks), choice=photos)
-    erasure = begin(
-        space=space,
-        people=people,
+    request = ErasureRequest(
         person_id=found.person_id,
         ids=[one.person_id for one in people],
         photos=photos,
+        asked_by=actor.name,
         reason=reason,
         user=actor.user,
         request_id=actor.request_id,
-        asked_by=actor.name,
     )
+    erasure = begin(space, people, request)
     audit.record(
         actor=actor,
         team=space.team,
@@ -187,34 +195,35 @@ def erase_person(
         },
         reason=reason,
     )
-    tasks.ring(tasks.erase_person, erasure.pk)
+    tasks.enqueue(Work.ERASE)
     return erasure
 
 
 def _is_meant(person: Person, typed: str) -> bool:
-    return " ".join(typed.split()).casefold() == person.name.casefold()
+    return texts.folded(typed) == texts.folded(person.name)
 
 
 def _clean_reason(reason: str, labels: Sequence[str]) -> str:
-    """It stays, in the audit and on the certificate: so it names nobody."""
-    reason = " ".join(reason.replace("\0", "").split())
+    """The reason stays in the audit and on the certificate, so it must not contain any of the
+    names."""
+    reason = texts.line(reason)
     if len(reason) > REASON_LENGTH:
         raise Refused(f"A reason has at most {REASON_LENGTH} characters.")
-    if Names(labels).are_in(reason):
+    if PersonNames(labels).are_in(reason):
         raise Refused("The reason is kept, so it must not name them. Write it without the name.")
     return reason
 
 
 @transaction.atomic
 def retry_erasure(*, actor: Actor, erasure: Erasure) -> Erasure:
-    """Go on with what was given up, or try now what waits for its turn."""
+    """Retry an erasure that was given up, or run one now that waits for its next attempt."""
     erasure = Erasure.objects.select_for_update(of=("self",)).get(pk=erasure.pk)
     if erasure.state not in (JobState.FAILED, JobState.QUEUED):
         return erasure
-    erasure.state, erasure.attempts = JobState.QUEUED, 0
+    erasure.state, erasure.attempts, erasure.interruptions = JobState.QUEUED, 0, 0
     erasure.after = timezone.now()
     erasure.report = dict(erasure.report) | {"tries": 0}
-    erasure.save(update_fields=["state", "attempts", "after", "report"])
+    erasure.save(update_fields=["state", "attempts", "interruptions", "after", "report"])
     audit.record(actor=actor, team=erasure.team, action="erasure.retry", target=erasure)
-    tasks.ring(tasks.erase_person, erasure.pk)
+    tasks.enqueue(Work.ERASE)
     return erasure

@@ -1,5 +1,5 @@
-"""What a human says of faces. Each of these outlives every re-run of recognition, and is a Change
-that `persons.actions.changes.undo` takes back."""
+"""Human decisions on faces. Each survives later recognitions, and is a Change that
+`persons.actions.changes.undo` takes back."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from persons import audit
-from persons.actions.deciding import Given, decide, lock_faces, space_of
+from persons.actions.apply_decisions import DecidedFace, Subject, decide, lock_faces, space_of
+from persons.actions.decision_events import decisions_of
 from persons.actions.drawing import add_box, erase_face
-from persons.actions.naming import clean_label, lock_space, who_is_meant
-from persons.actions.words import said_of
+from persons.actions.naming import Meant, clean_label, lock_space, who_is_meant
 from persons.audit import Actor
 from persons.errors import Refused
+from persons.faces.identity import of_one, people_named_by
 from persons.models import Change, Decision, Face, Person, Photo
 from persons.models.changes import ChangeKind
-from persons.settling import of_one, raw_words, roots_of
 from persons.vision.types import Box
 
 __all__ = [
@@ -41,7 +41,7 @@ ALL_GONE = "These faces are gone: recognition did not find them again. Reload th
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """`is_new` says that the person was made by this naming."""
+    """`is_new` says that this naming created the person."""
 
     face: Face
     person: Person
@@ -51,7 +51,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class NamedMany:
-    """`count` faces are that person's now; `is_new` as in Named."""
+    """`count` faces belong to `person` now; `is_new` as in Named."""
 
     person: Person
     is_new: bool
@@ -61,9 +61,10 @@ class NamedMany:
 
 @transaction.atomic
 def name_face(*, actor: Actor, face: Face, label: str) -> Named:
-    """This face is that person: makes them in the gallery's space if need be, and enrols the crop.
+    """Name a face. The person is created in the gallery's space if need be.
 
-    A worker then enrols it and looks for the person among the space's unknown faces.
+    A worker then enrols the crop and looks for the person among the space's unknown faces. Raises
+    Refused.
     """
     label = clean_label(label)
     space = face.photo.gallery.space
@@ -76,21 +77,19 @@ def name_face(*, actor: Actor, face: Face, label: str) -> Named:
     change = decide(
         actor=actor,
         kind=ChangeKind.NAME,
-        given=[Given(face, meant.person.pk)],
-        person=meant.person,
-        new_label=label if meant.is_new or meant.gets_label else "",
-        gets_label=meant.gets_label,
-        teach_all=True,
+        given=[DecidedFace(face, meant.person.pk)],
+        subject=_subject(meant, label),
+        enrols_all=True,
     )
-    face = _record(actor, "face.name", face, before)
+    face = _record(actor, "face.name", face, before, change)
     return Named(face, face.person or meant.person, meant.is_new, change)
 
 
 @transaction.atomic
 def name_faces(*, actor: Actor, faces: Sequence[Face], label: str) -> NamedMany:
-    """All these faces of one space are that person. The best few are enrolled.
+    """Name several faces of one space at once. The best few are enrolled.
 
-    Faces that are gone meanwhile are left out.
+    Faces that are gone meanwhile are left out. Raises Refused if none is left.
     """
     label = clean_label(label)
     if not faces:
@@ -104,10 +103,8 @@ def name_faces(*, actor: Actor, faces: Sequence[Face], label: str) -> NamedMany:
     change = decide(
         actor=actor,
         kind=ChangeKind.NAME,
-        given=[Given(face, meant.person.pk) for face in locked],
-        person=meant.person,
-        new_label=label if meant.is_new or meant.gets_label else "",
-        gets_label=meant.gets_label,
+        given=[DecidedFace(face, meant.person.pk) for face in locked],
+        subject=_subject(meant, label),
     )
     meant.person.refresh_from_db()
     _record_many(actor, "faces.name", change)
@@ -116,10 +113,10 @@ def name_faces(*, actor: Actor, faces: Sequence[Face], label: str) -> NamedMany:
 
 @transaction.atomic
 def confirm_faces(*, actor: Actor, faces: Iterable[Face]) -> Change | None:
-    """Who was found in each of these faces it is, by a human's word. The best few are enrolled.
+    """Confirm for each face that it shows the person found in it. The best few are enrolled.
 
-    A face is left out that nobody was found in, that somebody has decided on, or whose person is
-    not the one whom the caller's copy has. None where that leaves no face.
+    Left out are faces without a person or with a human decision, and those whose person is no
+    longer the one in the caller's copy. Returns None if no face is left.
     """
     shown = {face.pk: face.person_id for face in faces}
     locked = [
@@ -135,8 +132,8 @@ def confirm_faces(*, actor: Actor, faces: Iterable[Face]) -> Change | None:
     change = decide(
         actor=actor,
         kind=ChangeKind.CONFIRM,
-        given=[Given(face, face.person_id) for face in locked],
-        person=locked[0].person if len(people) == 1 else None,
+        given=[DecidedFace(face, face.person_id) for face in locked],
+        subject=Subject(locked[0].person if len(people) == 1 else None),
     )
     _record_many(actor, "faces.confirm", change)
     return change
@@ -144,9 +141,9 @@ def confirm_faces(*, actor: Actor, faces: Iterable[Face]) -> Change | None:
 
 @transaction.atomic
 def reject_person(*, actor: Actor, face: Face, person: Person | None) -> Face:
-    """ "Not this person": the face is unknown again, and never that person by the engine's word.
+    """ "Not this person": the face is unknown again, and recognition never names them for it again.
 
-    Raises Refused where the face is not that person's any more.
+    Raises Refused if the face no longer belongs to that person.
     """
     face = _locked(face)
     if face.person is None or person is None:
@@ -154,13 +151,15 @@ def reject_person(*, actor: Actor, face: Face, person: Person | None) -> Face:
     if not of_one([face], person.pk):
         raise Refused(f"That is not {person.name} any more: it is {face.person.name}.")
     before = _state(face)
-    decide(actor=actor, kind=ChangeKind.REJECT, given=_rejected([face]), person=face.person)
-    return _record(actor, "face.reject", face, before)
+    change = decide(
+        actor=actor, kind=ChangeKind.REJECT, given=_rejected([face]), subject=Subject(face.person)
+    )
+    return _record(actor, "face.reject", face, before, change)
 
 
 @transaction.atomic
 def reject_faces(*, actor: Actor, faces: Iterable[Face], person: Person) -> Change:
-    """None of these faces is that person. Those that aren't theirs any more are left out."""
+    """Reject the person for all these faces. Faces that are no longer theirs are left out."""
     locked = of_one(lock_faces(face.pk for face in faces), person.pk)
     if not locked:
         raise Refused(f"None of these faces is {person.name}'s any more. Reload the page.")
@@ -168,7 +167,7 @@ def reject_faces(*, actor: Actor, faces: Iterable[Face], person: Person) -> Chan
         actor=actor,
         kind=ChangeKind.REJECT,
         given=_rejected(locked),
-        person=locked[0].person,
+        subject=Subject(locked[0].person),
     )
     _record_many(actor, "faces.reject", change)
     return change
@@ -176,43 +175,51 @@ def reject_faces(*, actor: Actor, faces: Iterable[Face], person: Person) -> Chan
 
 @transaction.atomic
 def ignore_face(*, actor: Actor, face: Face) -> Face:
-    """Nobody who matters: the face no longer waits for a name."""
+    """Set a face aside as nobody who matters: it no longer waits for a name."""
     face = _locked(face)
     before = _state(face)
-    decide(actor=actor, kind=ChangeKind.IGNORE, given=[Given(face)])
-    return _record(actor, "face.ignore", face, before)
+    change = decide(actor=actor, kind=ChangeKind.IGNORE, given=[DecidedFace(face)])
+    return _record(actor, "face.ignore", face, before, change)
 
 
 @transaction.atomic
 def ignore_faces(*, actor: Actor, faces: Iterable[Face]) -> Change:
-    """Nobody who matters is in any of these. Those that are gone meanwhile are left out."""
+    """`ignore_face` for several faces. Those that are gone meanwhile are left out."""
     locked = _all_locked(faces)
-    change = decide(actor=actor, kind=ChangeKind.IGNORE, given=[Given(face) for face in locked])
+    change = decide(
+        actor=actor, kind=ChangeKind.IGNORE, given=[DecidedFace(face) for face in locked]
+    )
     _record_many(actor, "faces.ignore", change)
     return change
 
 
 @transaction.atomic
 def clear_decision(*, actor: Actor, face: Face) -> Face:
-    """As if no human had said anything of this face. Its enrolment is taken back."""
+    """Remove all human decisions on this face, its rejections and its enrolment included."""
     face = _locked(face)
-    said = said_of([face])[face.pk]
-    if said.decision == Decision.NONE and not said.rejected and not said.taught:
+    decided = decisions_of([face])[face.pk]
+    if decided.decision == Decision.NONE and not decided.rejected and not decided.enrolled:
         return face
     before = _state(face)
-    decide(actor=actor, kind=ChangeKind.CLEAR, given=[Given(face)], person=face.decided_person)
-    return _record(actor, "face.clear", face, before)
+    change = decide(
+        actor=actor,
+        kind=ChangeKind.CLEAR,
+        given=[DecidedFace(face)],
+        subject=Subject(face.decided_person),
+    )
+    return _record(actor, "face.clear", face, before, change)
 
 
 @transaction.atomic
 def draw_face(*, actor: Actor, photo: Photo, box: Box, label: str = "") -> Face:
-    """A face where recognition found none; with a `label` it is named too, and enrolled.
+    """Create a face where recognition found none; with a `label` it is named and enrolled too.
 
-    `box` is in the oriented original's pixels. Later recognitions find the face again by its place,
-    and never delete it. Raises Refused for a box that is no place for a face, or has one already.
+    `box` is in the oriented original's pixels. Later recognitions match the face by its place and
+    never delete it. Raises Refused if the box is too small, leaves the photo or is on a face that
+    exists already.
     """
     if label.strip():
-        # Somebody may have to be made for it, and the space comes before the photo.
+        # Naming may create a person, and the space has to be locked before the photo.
         lock_space(photo.gallery.space_id)
     face = add_box(actor=actor, photo=photo, box=box)
     if label.strip():
@@ -221,27 +228,31 @@ def draw_face(*, actor: Actor, photo: Photo, box: Box, label: str = "") -> Face:
     return face
 
 
+def _subject(meant: Meant, label: str) -> Subject:
+    named = meant.is_new or meant.gets_label
+    return Subject(meant.person, label=label if named else "", gets_label=meant.gets_label)
+
+
 def _one_unnamed(faces: Sequence[Face]) -> Person | None:
-    """The one person without a name to whom all of these belong, as a group of unknown faces."""
+    """The one person without a name on all these faces, as on a group of unknown faces; else
+    None."""
     people = {face.person_id for face in faces}
     person = faces[0].person
     return person if len(people) == 1 and person is not None and not person.label else None
 
 
-def _rejected(faces: Sequence[Face]) -> list[Given]:
-    """Not whom each shows, and not whom the words on it named before that one took them in."""
-    said = {face.pk: raw_words(face) | {face.person_id or 0} for face in faces}
-    roots = roots_of(pk for some in said.values() for pk in some)
-    return [
-        Given(
-            face,
-            not_them=frozenset(
-                {pk for pk in said[face.pk] if roots[pk] == roots[face.person_id or 0]}
-                | {roots[face.person_id or 0]}
-            ),
-        )
-        for face in faces
-    ]
+def _rejected(faces: Sequence[Face]) -> list[DecidedFace]:
+    """Reject on each face the person it shows, and the people it names who were merged into
+    them."""
+    shown_on = {face.pk: people_named_by(face) | {face.person_id or 0} for face in faces}
+    people = Person.objects.filter(pk__in={pk for some in shown_on.values() for pk in some})
+    canonical = dict(people.values_list("pk", "canonical"))
+    given = []
+    for face in faces:
+        shown = canonical[face.person_id or 0]
+        same = {pk for pk in shown_on[face.pk] if canonical[pk] == shown}
+        given.append(DecidedFace(face, not_them=frozenset(same | {shown})))
+    return given
 
 
 def _locked(face: Face) -> Face:
@@ -258,20 +269,27 @@ def _all_locked(faces: Iterable[Face]) -> list[Face]:
     return found
 
 
-def _record(actor: Actor, action: str, face: Face, before: dict[str, object]) -> Face:
-    """The face as it is now, with its audit entry."""
+def _record(
+    actor: Actor, action: str, face: Face, before: dict[str, object], change: Change
+) -> Face:
+    """Reload the face and record its audit entry."""
     team = face.photo.gallery.space.team
-    settled = Face.everything.select_related("person")
-    face.refresh_from_db(fields=["person", "review", "review_rank"], from_queryset=settled)
+    resolved = Face.everything.select_related("person")
+    face.refresh_from_db(fields=["person", "review", "review_rank"], from_queryset=resolved)
     audit.record(
-        actor=actor, team=team, action=action, target=face, before=before, after=_state(face)
+        actor=actor,
+        team=team,
+        action=action,
+        target=face,
+        before=before,
+        after=_state(face) | {"said": change.said},
     )
     return face
 
 
 def _record_many(actor: Actor, action: str, change: Change) -> None:
     person = change.person
-    audit.record(
+    entry = audit.record(
         actor=actor,
         team=change.team,
         action=action,
@@ -280,8 +298,10 @@ def _record_many(actor: Actor, action: str, change: Change) -> None:
             "faces": change.face_count,
             "change": change.pk,
             **({"label": person.label} if person else {}),
+            "said": change.said,
         },
     )
+    audit.concern(entry, audit.galleries_of_change(change))
 
 
 def _state(face: Face) -> dict[str, object]:

@@ -1,4 +1,5 @@
-"""Sorting unknown faces into people: asked for, looked at, and then made or not."""
+"""Grouping of unknown faces into people: start it, adjust the plan, then carry it out or cancel
+it."""
 
 from __future__ import annotations
 
@@ -9,11 +10,15 @@ from persons import audit, tasks
 from persons.audit import Actor
 from persons.errors import Refused
 from persons.models import Gallery, Grouping, JobState, Space
-from persons.pipeline.grouping import faces_of
+from persons.pipeline.identity.grouping import faces_of
+from persons.work import Work
 
 THRESHOLD = 0.45
-"""The mean cosine from which faces are one person: no wrong pair in the photos it was measured on,
-from 0.25 to 0.6; the higher, the more groups fall apart (see tests/test_engine_clustering.py)."""
+"""Mean cosine from which faces count as one person.
+
+No wrong pair from 0.25 to 0.6 in the photos it was measured on; the higher, the more groups fall
+apart. See tests/engine/test_engine_clustering.py.
+"""
 
 LOWEST, HIGHEST = 0.3, 0.7
 UNDER_WAY = [JobState.QUEUED, JobState.RUNNING]
@@ -23,9 +28,10 @@ UNDER_WAY = [JobState.QUEUED, JobState.RUNNING]
 def start_grouping(
     *, actor: Actor, space: Space, gallery: Gallery | None = None, threshold: float = THRESHOLD
 ) -> Grouping:
-    """A worker works out which unknown faces of the space, or of one of its galleries, look alike.
+    """Enqueue a plan of which unknown faces of a space, or of one of its galleries, look alike.
 
-    Nothing is changed by it: see `make_groups`. An older plan for the same faces is dropped.
+    It changes no face: `make_groups` does. A plan that is ready for the same faces is cancelled.
+    Raises Refused if one is under way.
     """
     _check(threshold)
     if gallery is not None and gallery.space_id != space.pk:
@@ -64,13 +70,13 @@ def start_grouping(
             "threshold": threshold,
         },
     )
-    tasks.ring(tasks.group_faces, grouping.pk)
+    tasks.enqueue(Work.GROUP)
     return grouping
 
 
 @transaction.atomic
 def change_threshold(*, actor: Actor, grouping: Grouping, threshold: float) -> Grouping:
-    """Another plan, with faces that have to be more alike, or less. What was seen is kept."""
+    """Enqueue another plan at this threshold. The embeddings are kept."""
     _check(threshold)
     grouping = _locked(grouping)
     if grouping.state != JobState.READY:
@@ -88,13 +94,14 @@ def change_threshold(*, actor: Actor, grouping: Grouping, threshold: float) -> G
         before={"threshold": before},
         after={"threshold": threshold},
     )
-    tasks.ring(tasks.group_faces, grouping.pk)
+    tasks.enqueue(Work.GROUP)
     return grouping
 
 
 @transaction.atomic
 def make_groups(*, actor: Actor, grouping: Grouping) -> Grouping:
-    """The human's word: a worker makes the plan's people, without names, and gives them faces."""
+    """Have a worker carry the plan out: it creates people without names and gives them the
+    faces."""
     grouping = _locked(grouping)
     if grouping.state != JobState.READY or not grouping.plan:
         raise Refused("There is no plan to carry out.")
@@ -110,22 +117,21 @@ def make_groups(*, actor: Actor, grouping: Grouping) -> Grouping:
         target=grouping,
         after={"people": people, "faces": faces},
     )
-    tasks.ring(tasks.group_faces, grouping.pk)
+    tasks.enqueue(Work.GROUP)
     return grouping
 
 
 @transaction.atomic
 def cancel_grouping(*, actor: Actor, grouping: Grouping) -> Grouping:
-    """Stop it where it is. People who are made already stay."""
+    """Stop a grouping where it is. People it has created already stay."""
     grouping = _locked(grouping)
     if grouping.state not in [*UNDER_WAY, JobState.READY]:
         raise Refused("That is over already.")
     before = grouping.state
     grouping.state = JobState.CANCELLED
     grouping.plan = []
-    grouping.claim = ""
     grouping.finished_at = timezone.now()
-    grouping.save(update_fields=["state", "plan", "claim", "finished_at"])
+    grouping.save(update_fields=["state", "plan", "finished_at"])
     audit.record(
         actor=actor,
         team=grouping.space.team,

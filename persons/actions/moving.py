@@ -1,4 +1,4 @@
-"""Photos go to another gallery of their team."""
+"""Moving photos to another gallery of their team."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from django.db import IntegrityError, transaction
 from persons import audit
 from persons.actions.trash import lock_spaces
 from persons.audit import Actor
+from persons.db.locking import in_turn
 from persons.errors import Refused
-from persons.models import Gallery, Photo
+from persons.models import AuditConcern, AuditEntry, Enrolment, Face, Gallery, Photo
+from persons.privacy import holds
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """`doubles` stay where they are: the other gallery has the same bytes, `in_trash` of them among
-    what it threw away."""
+class MovedPhotos:
+    """What happened to the photos: `count` moved, and `gone` were no longer in the gallery.
+
+    `doubles` stay where they are, because the other gallery has the same bytes: `in_trash` of them
+    in its trash.
+    """
 
     count: int
     doubles: int
@@ -26,8 +31,14 @@ class Moved:
 
 
 @transaction.atomic
-def move_photos(*, actor: Actor, gallery: Gallery, into: Gallery, pks: Collection[int]) -> Moved:
-    """With their faces and all that was decided: the people of a space are the same in both."""
+def move_photos(
+    *, actor: Actor, gallery: Gallery, into: Gallery, pks: Collection[int]
+) -> MovedPhotos:
+    """Move photos with their faces and all decisions. Both galleries belong to one space.
+
+    Raises Refused, also if `gallery` is under legal hold: photos that leave it could be deleted
+    elsewhere. A hold on a person goes along, since it is on the faces.
+    """
     if into.team_id != gallery.team_id:
         raise Refused("That gallery belongs to another team.")
     if into.pk == gallery.pk:
@@ -38,6 +49,9 @@ def move_photos(*, actor: Actor, gallery: Gallery, into: Gallery, pks: Collectio
             f"{gallery.space.title}: the people in them are not known there. Download the photos "
             f"and upload them to {into.name}, or make a gallery in {gallery.space.title}."
         )
+    holds.lock(gallery.team_id)
+    if (hold := holds.hold_on_gallery(gallery)) is not None:
+        raise Refused(holds.sentence(hold, "Its photos stay in it"))
     lock_spaces([gallery.space_id])
     wanted = set(pks)
     photos = Photo.objects.select_for_update(of=("self",)).filter(gallery=gallery, pk__in=wanted)
@@ -47,11 +61,11 @@ def move_photos(*, actor: Actor, gallery: Gallery, into: Gallery, pks: Collectio
     moving = [pk for pk, digest in found.items() if digest not in there]
     try:
         with transaction.atomic():
-            Photo.objects.filter(pk__in=moving).update(gallery=into)
+            _move(moving, into)
     except IntegrityError:
         raise Refused(f"Somebody is adding these photos to {into.name}. Try again.") from None
     if moving:
-        audit.record(
+        entry = audit.record(
             actor=actor,
             team=gallery.team,
             action="photos.move",
@@ -59,9 +73,37 @@ def move_photos(*, actor: Actor, gallery: Gallery, into: Gallery, pks: Collectio
             before={"gallery": gallery.slug},
             after={"gallery": into.slug, "photos": len(moving), "ids": sorted(moving)},
         )
-    return Moved(
+        audit.concern(entry, {gallery.pk})
+    return MovedPhotos(
         count=len(moving),
         doubles=len(found) - len(moving),
         in_trash=sum(there.get(digest) is not None for digest in found.values()),
         gone=len(wanted) - len(found),
+    )
+
+
+def _move(pks: Collection[int], into: Gallery) -> None:
+    """Update the photos, which are locked, and every column and row that names their gallery.
+
+    Calls and findings keep the gallery of their time.
+    """
+    Photo.objects.filter(pk__in=pks).update(gallery=into)
+    faces = Face.everything.filter(photo__in=pks)
+    in_turn(faces).update(gallery=into)
+    Enrolment.objects.filter(face__in=faces.values("pk")).update(gallery=into)
+    _hide_entries_with(into, "photo", [str(pk) for pk in pks])
+    _hide_entries_with(
+        into, "face", [str(pk) for pk in faces.order_by().values_list("pk", flat=True)]
+    )
+
+
+def _hide_entries_with(into: Gallery, kind: str, targets: Collection[str]) -> None:
+    """Audit entries about them are hidden with their new gallery, too."""
+    entries = AuditEntry.objects.filter(
+        team=into.team_id, target_type=kind, target_id__in=targets
+    ).order_by()
+    AuditConcern.objects.bulk_create(
+        [AuditConcern(entry_id=pk, gallery=into) for pk in entries.values_list("pk", flat=True)],
+        ignore_conflicts=True,
+        batch_size=500,
     )

@@ -1,8 +1,7 @@
-"""Names: what a name is, and whose it is in a space."""
+"""Names of people: what a valid name is, and who has it in a space."""
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 
 from django.db import IntegrityError, transaction
@@ -10,57 +9,96 @@ from django.db.models import F
 
 from persons import audit
 from persons.audit import Actor
+from persons.db.locking import locked
 from persons.errors import Refused
-from persons.locking import locked
+from persons.inputs import texts
 from persons.models import Person, Space
-from persons.models.names import KEY_LENGTH, fold
-from persons.settling import roots_of
+from persons.models.names import KEY_LENGTH, fold, looks_like_tag, tagged
 
 LABEL_LENGTH = 200
 
 
 def clean_label(label: str) -> str:
-    """One line of text, normalised so that the same name typed twice is the same name."""
-    label = " ".join(unicodedata.normalize("NFC", label).split())
+    """One line of text, normalised so that the same name typed twice is equal. Raises Refused."""
+    label = texts.line(label)
     if not label:
         raise Refused("Type a name.")
     if len(label) > LABEL_LENGTH:
         raise Refused(f"A name has at most {LABEL_LENGTH} characters.")
-    if any(unicodedata.category(letter).startswith("C") for letter in label):
-        raise Refused("That name has invisible control characters in it. Type it by hand.")
+    return label
+
+
+def clean_name(label: str) -> str:
+    """As `clean_label`, for a person's new name: a tag such as "person77" is refused."""
+    label = clean_label(label)
+    if looks_like_tag(label):
+        raise Refused(
+            f"“{label}” can't be a name: typed on a face it means the person of that number. "
+            "Choose another one."
+        )
     return label
 
 
 def with_label(space: Space, label: str) -> Person | None:
-    """The person of that name in the space; case does not matter, in any alphabet.
+    """The canonical person of that name in the space, or None. Case does not matter, in any
+    alphabet.
 
-    The name of somebody who was merged into another finds that other one.
+    A tag such as "person77" finds the person of that number. The name of a merged person finds
+    their canonical person.
     """
+    if looks_like_tag(label) and (found := _of_tag(space, label)) is not None:
+        return found
     theirs = _of_label(space, label)
     found = next((person for person in theirs if person.merged_into_id is None), None)
     if found is not None or not theirs:
         return found
-    merged = theirs[-1]
-    return Person.objects.get(pk=roots_of([merged.pk])[merged.pk])
+    return theirs[-1].canonical
+
+
+def _of_tag(space: Space, label: str) -> Person | None:
+    person_id = tagged(label)
+    if person_id is None:
+        return None
+    people = Person.objects.select_related("canonical")
+    person = people.filter(space=space, person_id=person_id, erasing=False).first()
+    return person.canonical if person is not None else None
+
+
+def nobody(space: Space, label: str) -> Refused:
+    """The error for a name or number that nobody in the space has."""
+    label = texts.line(label)[:LABEL_LENGTH]
+    if not looks_like_tag(label):
+        return Refused(f"Nobody in {space.title} is called “{label}”.")
+    return Refused(
+        f"There is no person {_number(label)} in {space.title}. Type a name, or the number of "
+        "somebody who is there."
+    )
+
+
+def _number(label: str) -> str:
+    return label.lower().rpartition("person")[2].strip()[:24]
 
 
 def own_label(space: Space, label: str) -> Person | None:
-    """Who bears that name themselves: nobody who was merged into another."""
+    """The person who has that name and was not merged into another."""
     theirs = _of_label(space, label)
     return next((person for person in theirs if person.merged_into_id is None), None)
 
 
 def _of_label(space: Space, label: str) -> list[Person]:
-    """Whoever is called that, oldest first: the index on folded names finds a few, and of those it
-    is who has the same letters in any case."""
-    if "\0" in label:  # nobody's name, and PostgreSQL takes no such text
-        return []
+    """Everybody of that name, oldest first.
+
+    The index on folded names finds a few candidates. Of those, names count that are equal but for
+    case and invisible joiners.
+    """
+    label = texts.line(label)
     people = Person.objects.filter(space=space, name_key=fold(label)[:KEY_LENGTH]).order_by("pk")
-    return [person for person in people if person.label.casefold() == label.casefold()]
+    same = texts.folded(label)
+    return [person for person in people if texts.folded(person.label) == same]
 
 
 def free_label(space: Space, label: str) -> str:
-    """`label` itself, or with the first number behind it that makes it nobody's in the space."""
+    """`label`, with the first number appended that makes it unused in the space, if it is taken."""
     number, wanted = 1, label
     while own_label(space, wanted) is not None:
         number += 1
@@ -71,8 +109,11 @@ def free_label(space: Space, label: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """Whom a typed name means. `is_new`: they were made for it. `gets_label`: they have no name yet
-    and get this one, by `give_label` once they are locked."""
+    """The person that a typed name means.
+
+    `is_new` says that the person was just created. `gets_label` says that they have no name yet:
+    `give_label` gives them this one once they are locked.
+    """
 
     person: Person
     is_new: bool = False
@@ -80,24 +121,28 @@ class Meant:
 
 
 def who_is_meant(*, actor: Actor, space: Space, label: str, unnamed: Person | None = None) -> Meant:
-    """The person of that name in the space (case does not matter), made if need be.
+    """The person whom a typed name or number means, created if need be.
 
-    A new name goes to `unnamed`, somebody whom Vision or a grouping made and nobody has named yet.
-    To be called in a transaction, before anything but the space is locked. Two callers with the
-    same new name get the same person.
+    A new name goes to `unnamed`, a person whom Vision or a grouping made and nobody has named yet.
+    Two callers with the same new name get the same person. Call it in a transaction, before
+    anything but the space is locked. Raises Refused if nobody has the typed number.
     """
     found = with_label(space, label)
     if found is not None:
         return Meant(found)
+    if looks_like_tag(label):
+        raise nobody(space, label)
+    # No constraint knows names that differ in invisible characters only, so this takes a lock.
+    lock_space(space.pk)
+    found = with_label(space, label)
+    if found is not None:
+        return Meant(found)
     if unnamed is not None and not unnamed.label and unnamed.space_id == space.pk:
-        lock_space(space.pk)
-        found = with_label(space, label)
-        if found is not None:
-            return Meant(found)
-        # Whose faces have not followed yet may be somebody else by now.
-        root = Person.objects.filter(pk=roots_of([unnamed.pk])[unnamed.pk], label="").first()
-        if root is not None:
-            return Meant(root, gets_label=True)
+        # If the group was merged and its faces have not been moved yet, its canonical person is
+        # meant.
+        canonical = Person.objects.filter(family=unnamed.pk, label="").first()
+        if canonical is not None:
+            return Meant(canonical, gets_label=True)
     try:
         with transaction.atomic():
             person = Person.objects.create(
@@ -122,7 +167,7 @@ def who_is_meant(*, actor: Actor, space: Space, label: str, unnamed: Person | No
 
 
 def give_label(*, actor: Actor, person: Person, label: str) -> None:
-    """Set the name of somebody who is locked. Raises Refused where it is another's."""
+    """Set the name of a locked person. Raises Refused if somebody else has it."""
     before = person.label
     try:
         with transaction.atomic():
@@ -142,17 +187,18 @@ def give_label(*, actor: Actor, person: Person, label: str) -> None:
 
 
 def taken(space: Space, label: str) -> Refused:
+    """The error for a name that somebody else in the space has."""
     return Refused(
         f"{space.title} has somebody called “{label}” already. Choose a name that tells them apart."
     )
 
 
 def take_person_id(space: Space) -> int:
-    """An id that nobody in the space has or had. To be called in a transaction; locks the space."""
+    """An id that nobody in the space has or had. Call it in a transaction; it locks the space."""
     Space.objects.filter(pk=space.pk).update(next_person_id=F("next_person_id") + 1)
     return Space.objects.values_list("next_person_id", flat=True).get(pk=space.pk) - 1
 
 
 def lock_space(pk: int) -> Space:
-    """Before any other row. Rows that refer to the space may still be written by others."""
+    """Lock the space, before any other row. Others may still write rows that refer to it."""
     return locked(Space.objects.filter(pk=pk).select_related("team")).get()

@@ -1,4 +1,4 @@
-"""What humans say of people and of their enrolled pictures. Merging is in `merging`."""
+"""Writes on people and their enrolled pictures. Merging is in `merging`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,25 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from persons import audit, holds
+from persons import audit
+from persons.actions.enrolment_selection import lock_person, queue_sync, withdraw
 from persons.actions.merging import merge_people, split_person
-from persons.actions.naming import clean_label, give_label, lock_space, own_label, taken, with_label
-from persons.actions.teaching import lock_person, queue_sync, withdraw
+from persons.actions.naming import (
+    clean_label,
+    clean_name,
+    give_label,
+    lock_space,
+    own_label,
+    taken,
+    with_label,
+)
 from persons.audit import Actor
 from persons.errors import Refused
-from persons.likeness import in_order
+from persons.inputs import texts
 from persons.models import Enrolment, EnrolmentState, Face, Likeness, Person, SpaceJob
-from persons.settling import roots_of
+from persons.people import orphans
+from persons.people.duplicates import in_order
+from persons.privacy import holds
 
 __all__ = [
     "choose_cover",
@@ -41,8 +51,8 @@ NOTES_LENGTH = 5000
 
 @transaction.atomic
 def rename_person(*, actor: Actor, person: Person, label: str) -> Person:
-    """Raises Refused where another person of the space has that name."""
-    label = clean_label(label)
+    """Raises Refused if another person of the space has that name, or if the person was merged."""
+    label = clean_name(label)
     if label == person.label:
         return person
     lock_space(person.space_id)
@@ -55,7 +65,7 @@ def rename_person(*, actor: Actor, person: Person, label: str) -> Person:
 
 @transaction.atomic
 def hide_person(*, actor: Actor, person: Person, hidden: bool) -> Person:
-    """Leave somebody out of lists and suggestions, or show them again. Recognition goes on."""
+    """Hide somebody from lists and suggestions, or show them again. Recognition goes on."""
     if person.hidden == hidden:
         return person
     person.hidden = hidden
@@ -73,12 +83,10 @@ def hide_person(*, actor: Actor, person: Person, hidden: bool) -> Person:
 
 @transaction.atomic
 def set_notes(*, actor: Actor, person: Person, notes: str) -> Person:
-    """What the team wants to remember of somebody; several lines, empty for nothing."""
-    notes = notes.replace("\r\n", "\n").strip()
+    """The team's notes on somebody: several lines, or "" for none."""
+    notes = texts.block(notes)
     if len(notes) > NOTES_LENGTH:
         raise Refused(f"Notes have at most {NOTES_LENGTH} characters.")
-    if "\0" in notes:
-        raise Refused("These notes have invisible control characters in them. Type them by hand.")
     before = person.notes
     if notes == before:
         return person
@@ -101,8 +109,9 @@ def different_people(*, actor: Actor, one: Person, other: Person) -> Likeness:
     space = lock_space(one.space_id)
     if one.space_id != other.space_id:
         raise Refused("They are in different spaces: nobody takes them for one person.")
-    roots = roots_of([one.pk, other.pk])
-    first, second = in_order(roots[one.pk], roots[other.pk])
+    both = Person.objects.filter(pk__in=[one.pk, other.pk])
+    canonical = dict(both.values_list("pk", "canonical"))
+    first, second = in_order(canonical[one.pk], canonical[other.pk])
     if first == second:
         raise Refused(
             f"{one.name} and {other.name} are merged. Undo that first."
@@ -117,7 +126,7 @@ def different_people(*, actor: Actor, one: Person, other: Person) -> Likeness:
         return likeness
     likeness.decision = Likeness.Decision.DIFFERENT
     likeness.decided_by = actor.user
-    # The same moment as `created_at` says that nobody but a human ever thought of the pair.
+    # Equal to `created_at` only if a human made the pair: `forget_difference` then deletes it.
     likeness.decided_at = now
     likeness.save(update_fields=["decision", "decided_by", "decided_at"])
     audit.record(
@@ -125,14 +134,14 @@ def different_people(*, actor: Actor, one: Person, other: Person) -> Likeness:
         team=space.team,
         action="people.differ",
         target=likeness.one,
-        after={"other": likeness.other.name},
+        after={"other": likeness.other.name, "other_pk": likeness.other.pk},
     )
     return likeness
 
 
 @transaction.atomic
 def forget_difference(*, actor: Actor, likeness: Likeness) -> None:
-    """Take "never these two" back. A pair that Vision had found alike is a suggestion again."""
+    """Take "never these two" back. A pair that Vision had suggested is a suggestion again."""
     space = lock_space(likeness.space_id)
     kept_apart = Likeness.objects.filter(pk=likeness.pk, decision=Likeness.Decision.DIFFERENT)
     found = kept_apart.select_related("one", "other").first()
@@ -148,19 +157,20 @@ def forget_difference(*, actor: Actor, likeness: Likeness) -> None:
         team=space.team,
         action="people.same",
         target=found.one,
-        before={"other": found.other.name},
+        before={"other": found.other.name, "other_pk": found.other.pk},
     )
 
 
 @transaction.atomic
 def choose_cover(*, actor: Actor, person: Person, face: Face) -> Person:
+    """Raises Refused if the face is not the person's, or if the person was merged."""
     _demand_unmerged(person)
     if face.person_id != person.pk:
         raise Refused("That face is not this person's.")
     before = person.cover_id
     person.cover = face
     person.save(update_fields=["cover"])
-    audit.record(
+    entry = audit.record(
         actor=actor,
         team=person.space.team,
         action="person.cover",
@@ -168,15 +178,19 @@ def choose_cover(*, actor: Actor, person: Person, face: Face) -> Person:
         before={"face": before},
         after={"face": face.pk},
     )
+    audit.concern(entry, {face.gallery_id})
     return person
 
 
 @transaction.atomic
 def remove_empty_person(*, actor: Actor, person: Person) -> None:
-    """For a name typed by mistake. Raises Refused where the person has faces or enrolments, a
-    consent or a legal hold."""
+    """Delete a person, such as a name typed by mistake.
+
+    Raises Refused if they have faces, enrolments, a consent, a legal hold or anybody merged into
+    them.
+    """
     holds.lock(person.space.team_id)
-    # Not to be referred to by anybody from here on.
+    # From here on no row can refer to them.
     person = Person.objects.select_for_update(of=("self",)).get(pk=person.pk)
     _demand_unmerged(person)
     enrolled = person.enrolments.exclude(state=EnrolmentState.REMOVED).exists()
@@ -191,22 +205,15 @@ def remove_empty_person(*, actor: Actor, person: Person) -> None:
     holds.demand_free(person=person)
     if person.consents.in_force().exists():
         raise Refused(f"{person.name} has given a consent. Withdraw it first.")
-    audit.record(
-        actor=actor,
-        team=person.space.team,
-        action="person.remove",
-        target=person,
-        before={"label": person.label, "person_id": person.person_id},
-    )
-    holds.forget_released(person)
-    person.delete()
+    orphans.remove(person, actor=actor)
 
 
 @transaction.atomic
 def remove_enrolment(*, actor: Actor, enrolment: Enrolment) -> Enrolment:
-    """Vision forgets this picture: the person is deleted there and the other pictures set again.
+    """Vision forgets this picture: the person is deleted there, and their other pictures are set
+    again.
 
-    Raises Refused where the person is under legal hold.
+    Raises Refused if the person is under legal hold.
     """
     holds.lock(enrolment.person.space.team_id)
     holds.demand_free(person=enrolment.person)
@@ -227,6 +234,7 @@ def remove_enrolment(*, actor: Actor, enrolment: Enrolment) -> Enrolment:
 
 @transaction.atomic
 def retry_enrolment(*, actor: Actor, enrolment: Enrolment) -> Enrolment:
+    """Send a picture again that Vision refused."""
     person = lock_person(enrolment.person_id)
     changed = Enrolment.objects.filter(pk=enrolment.pk, state=EnrolmentState.FAILED).update(
         state=EnrolmentState.QUEUED, error=""
@@ -242,7 +250,7 @@ def retry_enrolment(*, actor: Actor, enrolment: Enrolment) -> Enrolment:
 
 @transaction.atomic
 def retry_sync(*, actor: Actor, person: Person) -> Person:
-    """Send again what Vision refused of a person, removals included."""
+    """Send everything of a person again that Vision refused, removals included."""
     person = lock_person(person.pk)
     person.enrolments.filter(state=EnrolmentState.FAILED).update(
         state=EnrolmentState.QUEUED, error=""
@@ -254,7 +262,6 @@ def retry_sync(*, actor: Actor, person: Person) -> Person:
 
 
 def _demand_unmerged(person: Person) -> None:
-    pk = roots_of([person.pk])[person.pk]
-    if pk != person.pk:
-        root = Person.objects.get(pk=pk)
-        raise Refused(f"{person.name} was merged into {root.name}. Change {root.name} instead.")
+    found = Person.objects.filter(family=person.pk).first()
+    if found is not None and found.pk != person.pk:
+        raise Refused(f"{person.name} was merged into {found.name}. Change {found.name} instead.")

@@ -1,3 +1,5 @@
+"""Uploads, renewed recognition, and audit entries for downloads of photos."""
+
 from __future__ import annotations
 
 from collections.abc import Collection
@@ -12,20 +14,25 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from persons import audit, images, tasks
+from persons import audit, pictures, tasks
 from persons.actions.trash import restore_photos
 from persons.audit import Actor
+from persons.db.locking import in_turn
 from persons.errors import Refused
-from persons.locking import in_turn
-from persons.models import Arrival, Gallery, Photo, PhotoState, Run, Space, Team
-
-SUFFIXES = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp", "HEIF": "heic"}
+from persons.images import FORMATS, clean_name
+from persons.models import Arrival, Gallery, Photo, PhotoState, Run, Team
+from persons.models.galleries import moment_shown
+from persons.pipeline.recognition import rescan
+from persons.work import Work
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """`is_new` is False where the gallery had these bytes already; `photo` is then that photo, and
-    `is_restored` says that it was in the trash and came back."""
+    """The photo of an upload.
+
+    `is_new` is False if the gallery had these bytes already; `is_restored` says that the photo was
+    in the trash and came back.
+    """
 
     photo: Photo
     is_new: bool
@@ -35,24 +42,26 @@ class Added:
 def add_photo(
     *, actor: Actor, gallery: Gallery, file: BinaryIO, file_name: str, arrival_key: str = ""
 ) -> Added:
-    """Validate one upload, keep its bytes, and queue it. `file` is seekable.
+    """Validate one upload, keep its bytes and enqueue it. `file` is seekable.
 
-    `arrival_key` is how its sender knows the file again: see `actions.arrivals`.
+    `arrival_key` is how the sender recognises the file: see `persons.actions.upload_dedup`.
 
-    Raises ImageRefused, before anything is kept, where the file is no picture that can go in.
+    Before anything is kept, raises ImageRefused for a file that is no usable picture, and
+    DecodingBusy if no decoder is free to tell.
     """
-    found = images.inspect(file, max_bytes=settings.UPLOAD_MAX_BYTES)
-    name = images.clean_name(file_name)
+    found = pictures.inspect(file, max_bytes=settings.UPLOAD_MAX_BYTES)
+    name = clean_name(file_name)
     present = Photo.everything.filter(gallery=gallery, sha256=found.sha256).first()
     if present is not None:
         return _present(actor, present, arrival_key)
-    key = f"originals/{gallery.team_id}/{found.sha256[:2]}/{found.sha256}.{SUFFIXES[found.format]}"
-    # The bytes are safe before the row that promises them. They are never removed here when the
-    # row fails: another upload of the same bytes may have come to rely on them meanwhile.
+    suffix = FORMATS[found.format].suffixes[0]
+    key = f"originals/{gallery.team_id}/{found.sha256[:2]}/{found.sha256}.{suffix}"
+    # The bytes are stored before the row that refers to them. They stay if the row fails: another
+    # upload of the same bytes may rely on them meanwhile.
     _keep(key, file)
     with transaction.atomic():
-        # Nobody deletes files of the team while this lock is held: those that were there before
-        # may have gone with the last photo of another gallery that had them.
+        # Under this lock nobody deletes files of the team. Before it, a file that existed may have
+        # gone with the last photo of another gallery that had it.
         Team.objects.select_for_update(no_key=True).get(pk=gallery.team_id)
         _keep(key, file)
         photo, created = Photo.everything.get_or_create(
@@ -66,6 +75,7 @@ def add_photo(
                 "width": found.width,
                 "height": found.height,
                 "taken_at": _aware(found.taken_at),
+                "taken_offset": offset_of(found.taken_at),
                 "notes": list(found.notes),
                 "uploaded_by": actor.user,
                 "request_id": actor.request_id,
@@ -80,7 +90,7 @@ def add_photo(
                 target=photo,
                 after={"gallery": gallery.slug, "sha256": found.sha256, "size": found.size},
             )
-            tasks.ring(tasks.prepare_photo, photo.pk)
+            tasks.enqueue(Work.PREPARE)
     return Added(photo, is_new=True) if created else _present(actor, photo, arrival_key)
 
 
@@ -106,63 +116,69 @@ def _note_arrival(photo: Photo, key: str) -> None:
 
 
 def _aware(moment: datetime | None) -> datetime | None:
-    """A camera that knew no time zone was, for all we know, in ours."""
+    """A time without a time zone is taken to be in the server's."""
     naive = moment is not None and timezone.is_naive(moment)
     return timezone.make_aware(moment) if moment is not None and naive else moment
 
 
+def offset_of(moment: datetime | None) -> int | None:
+    """Minutes ahead of UTC; None if the camera wrote no time zone."""
+    offset = moment.utcoffset() if moment is not None else None
+    return None if offset is None else round(offset.total_seconds() / 60)
+
+
+def redate_photo(photo: Photo, taken_at: datetime | None) -> bool:
+    """Set when a photo was taken, as read again from its file. Returns whether `shown_at`
+    changed."""
+    photo.taken_at, before = _aware(taken_at), photo.shown_at
+    photo.taken_offset = offset_of(taken_at)
+    photo.shown_at = moment_shown(photo.taken_at, photo.taken_offset) or photo.uploaded_at
+    photo.save(update_fields=["taken_at", "taken_offset", "shown_at"])
+    return photo.shown_at != before
+
+
 @transaction.atomic
 def recognise_photo_again(*, actor: Actor, photo: Photo) -> Photo:
-    """ "Try again" for a failed photo, or a fresh look at a finished one.
+    """Retry a failed photo, or recognise a finished one again.
 
-    One that is at Vision just now is asked again when its answer is in.
+    A photo that is at Vision now is asked again after its answer.
     """
-    run = Run.objects.create(
-        space_id=photo.gallery.space_id,
-        requested_by=actor.user,
-        request_id=actor.request_id,
-        reason=_again(photo.gallery, photo.file_name),
-        photo_count=1,
-    )
     prepared = bool(photo.sent_sha256)
-    changed = _ask_again(
-        Photo.objects.filter(pk=photo.pk), run, PhotoState.QUEUED if prepared else PhotoState.NEW
-    )
+    run = _run_again(actor, photo.gallery, photo.file_name, Photo.objects.filter(pk=photo.pk))
     photo.refresh_from_db()
-    if not changed:
+    if not run.photo_count:
         run.delete()
         return photo
     audit.record(actor=actor, team=photo.gallery.team, action="photo.recognise", target=photo)
-    if prepared:
-        tasks.ring(tasks.recognise_space, photo.gallery.space_id)
-    else:
-        tasks.ring(tasks.prepare_photo, photo.pk)
+    tasks.enqueue(Work.RECOGNISE if prepared else Work.PREPARE)
     return photo
 
 
-def _again(gallery: Gallery, what: str) -> str:
-    """A run is told of to the whole team: what is in a closed gallery is not named."""
-    return f"{what} again"[:300] if gallery.is_open else "A closed gallery again"
+def _run_again(actor: Actor, gallery: Gallery, name: str, photos: QuerySet[Photo]) -> Run:
+    """Begin a run over those of these photos of a gallery that don't wait already.
 
-
-@transaction.atomic
-def recognise_photos_again(*, actor: Actor, gallery: Gallery, pks: Collection[int]) -> Run:
-    """A fresh look at those of these photos that are in the gallery and not waiting for one."""
+    `name` goes into the run's reason, which the whole team sees, unless the gallery is closed.
+    """
     run = Run.objects.create(
         space_id=gallery.space_id,
         requested_by=actor.user,
         request_id=actor.request_id,
-        reason=_again(gallery, f"Some of {gallery.name}"),
+        reason=f"{name} again"[:300] if gallery.is_open else "A closed gallery again",
     )
-    photos = Photo.objects.filter(gallery=gallery, pk__in=set(pks))
-    unprepared = photos.filter(sent_sha256="")
-    pks_to_prepare = list(unprepared.filter(state=PhotoState.FAILED).values_list("pk", flat=True))
     _ask_again(photos.exclude(sent_sha256=""), run, PhotoState.QUEUED)
-    _ask_again(unprepared, run, PhotoState.NEW)
-    run.photo_count = Photo.objects.filter(run=run).count()
+    _ask_again(photos.filter(sent_sha256=""), run, PhotoState.NEW)
+    rescan.set_photo_count(run)
+    return run
+
+
+@transaction.atomic
+def recognise_photos_again(*, actor: Actor, gallery: Gallery, pks: Collection[int]) -> Run:
+    """Recognise these photos again, except those that wait already. Raises Refused if none is
+    left."""
+    photos = Photo.objects.filter(gallery=gallery, pk__in=set(pks))
+    run = _run_again(actor, gallery, f"Some of {gallery.name}", photos)
     if not run.photo_count:
         raise Refused("Those photos are waiting for recognition already, or are not here any more.")
-    run.save(update_fields=["photo_count"])
     audit.record(
         actor=actor,
         team=gallery.team,
@@ -170,15 +186,14 @@ def recognise_photos_again(*, actor: Actor, gallery: Gallery, pks: Collection[in
         target=gallery,
         after={"photos": run.photo_count, "ids": sorted(run.photos.values_list("pk", flat=True))},
     )
-    tasks.ring(tasks.recognise_space, gallery.space_id)
-    for pk in pks_to_prepare:
-        tasks.ring(tasks.prepare_photo, pk)
+    tasks.enqueue(Work.RECOGNISE)
+    tasks.enqueue(Work.PREPARE)
     return run
 
 
 @transaction.atomic
 def record_download(*, actor: Actor, gallery: Gallery, pks: Collection[int]) -> None:
-    """That somebody took the originals of these photos away."""
+    """Record that somebody downloaded the originals of these photos."""
     audit.record(
         actor=actor,
         team=gallery.team,
@@ -190,30 +205,23 @@ def record_download(*, actor: Actor, gallery: Gallery, pks: Collection[int]) -> 
 
 @transaction.atomic
 def record_original(*, actor: Actor, photo: Photo) -> None:
-    """That somebody took the original of a photo, or looked so closely that the page fetched it."""
+    """Record that somebody downloaded a photo's original, or zoomed in until the page fetched
+    it."""
     audit.record(actor=actor, team=photo.gallery.team, action="photo.download", target=photo)
 
 
 def photos_to_ask_again(gallery: Gallery) -> QuerySet[Photo]:
-    """What `recognise_gallery_again` would send, for the page that says so beforehand."""
+    """The photos that `recognise_gallery_again` would send, for a page that says so beforehand."""
     asked = [PhotoState.DONE, PhotoState.FAILED, PhotoState.RUNNING]
     return Photo.objects.filter(gallery=gallery, state__in=asked).exclude(sent_sha256="")
 
 
 @transaction.atomic
 def recognise_gallery_again(*, actor: Actor, gallery: Gallery) -> Run:
-    """Every photo of a gallery that was prepared goes through recognition once more."""
-    space = Space.objects.get(pk=gallery.space_id)
-    run = Run.objects.create(
-        space=space,
-        requested_by=actor.user,
-        request_id=actor.request_id,
-        reason=_again(gallery, f"All of {gallery.name}"),
-    )
-    run.photo_count = _ask_again(photos_to_ask_again(gallery), run, PhotoState.QUEUED)
+    """Recognise every prepared photo of a gallery again."""
+    run = _run_again(actor, gallery, f"All of {gallery.name}", photos_to_ask_again(gallery))
     if not run.photo_count:
         raise Refused("There is no finished photo in this gallery yet.")
-    run.save(update_fields=["photo_count"])
     audit.record(
         actor=actor,
         team=gallery.team,
@@ -221,24 +229,15 @@ def recognise_gallery_again(*, actor: Actor, gallery: Gallery) -> Run:
         target=gallery,
         after={"photos": run.photo_count},
     )
-    tasks.ring(tasks.recognise_space, space.pk)
+    tasks.enqueue(Work.RECOGNISE)
     return run
 
 
-def _ask_again(photos: QuerySet[Photo], run: Run, back_to: PhotoState) -> int:
-    """Those at rest go to `back_to`, those at Vision are asked again afterwards; how many."""
-    # In this order: one that comes to rest meanwhile is met by the second update.
-    running = in_turn(photos.filter(state=PhotoState.RUNNING)).update(
+def _ask_again(photos: QuerySet[Photo], run: Run, state: PhotoState) -> None:
+    """Finished photos go to `state`; photos at Vision are asked again after their answer."""
+    # In this order: the second update catches photos that finish meanwhile.
+    in_turn(photos.filter(state=PhotoState.RUNNING)).update(
         requested=F("requested") + 1, request_id=run.request_id, run=run
     )
     at_rest = photos.filter(state__in=[PhotoState.DONE, PhotoState.FAILED])
-    return running + in_turn(at_rest).update(
-        state=back_to,
-        error="",
-        attempts=0,
-        interruptions=0,
-        after=timezone.now(),
-        requested=F("requested") + 1,
-        request_id=run.request_id,
-        run=run,
-    )
+    rescan.requeue(at_rest, run, state=state, error="", interruptions=0)

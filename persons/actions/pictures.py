@@ -1,21 +1,21 @@
-"""Enrolled pictures move with the person whom a merge, or its undoing, makes them pictures of.
+"""Enrolled pictures follow their person through a merge and its undoing.
 
-Vision has no way to move one: it is set for the one and the other is deleted, by two syncs.
+Vision can't move a picture: one sync sets it for the new person, another deletes it for the old.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from persons.actions.teaching import STANDING, teach, withdraw
+from persons.actions.enrolment_selection import STANDING, enrol_crops, withdraw
 from persons.audit import Actor
 from persons.models import Decision, Enrolment, EnrolmentState, Person
 
 
 def move_pictures(person: Person, into: Person, *, actor: Actor) -> set[int]:
-    """Copies of `person`'s pictures for `into`, and the originals go; whose sync has work.
+    """Copy `person`'s pictures to `into`, without those it has already, and withdraw the originals.
 
-    Both are locked. What `into` has already is not doubled.
+    Both people are locked. Returns the pks of the people who need a sync.
     """
     standing = list(person.enrolments.filter(state__in=STANDING).order_by("pk"))
     if not standing:
@@ -27,6 +27,8 @@ def move_pictures(person: Person, into: Person, *, actor: Actor) -> set[int]:
         Enrolment(
             person=into,
             face_id=row.face_id,
+            gallery_id=row.gallery_id,
+            source_lost=row.source_lost,
             sha256=row.sha256,
             image=row.image,
             margin=row.margin,
@@ -43,14 +45,17 @@ def move_pictures(person: Person, into: Person, *, actor: Actor) -> set[int]:
     return {person.pk, into.pk}
 
 
-def bring_home(person: Person, root: Person, theirs: Collection[int], *, actor: Actor) -> set[int]:
-    """Pictures that `root` has only because `person` was merged into it; whose sync has work.
+def return_to_origin(
+    person: Person, into: Person, theirs: Collection[int], *, actor: Actor
+) -> set[int]:
+    """Give back the pictures that `into` has only because `person` was merged into them.
 
-    A named face's picture goes where the name says: `theirs` are the pks of `person` and all who
-    were merged into them. Any other goes back to the one that it is a copy of. What was removed at
-    the root meanwhile stays removed. Both people are locked.
+    A named face's picture goes to the named person: `theirs` are the pks of `person` and everybody
+    merged into them. Any other goes back to the person it was copied from. Pictures removed from
+    `into` meanwhile stay removed. Both people are locked. Returns the pks of the people who need a
+    sync.
     """
-    rows = list(root.enrolments.filter(state__in=STANDING).select_related("face").order_by("pk"))
+    rows = list(into.enrolments.filter(state__in=STANDING).select_related("face").order_by("pk"))
     origins = _origins(rows, person)
     faces: dict[int, int | None] = {}
     others: list[Enrolment] = []
@@ -61,18 +66,19 @@ def bring_home(person: Person, root: Person, theirs: Collection[int], *, actor: 
                 faces[face.pk] = person.pk
         elif row.pk in origins:
             others.append(row)
-    changed = teach(faces, actor=actor) if faces else set()
+    changed = enrol_crops(faces, actor=actor) if faces else set()
     if others:
         withdraw(Enrolment.objects.filter(pk__in=[row.pk for row in others]))
         Enrolment.objects.bulk_create(
             origins[row.pk].once_more(actor.user, request_id=actor.request_id) for row in others
         )
-        changed |= {person.pk, root.pk}
+        changed |= {person.pk, into.pk}
     return changed
 
 
 def _origins(rows: Sequence[Enrolment], person: Person) -> dict[int, Enrolment]:
-    """By the pk of each of `rows` that goes back to a picture of `person`, that picture."""
+    """By pk of `rows`, the picture of `person` that a row is a copy of, directly or through
+    others."""
     found: dict[int, Enrolment] = {}
     ahead = {row.pk: row.origin_id for row in rows if row.origin_id is not None}
     while ahead:

@@ -1,4 +1,4 @@
-"""Who had a report made about somebody is in the audit."""
+"""Reports on a person, with an audit entry of who made one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.db import transaction
 from persons import audit
 from persons.audit import Actor
 from persons.models import Person
-from persons.reporting import Report, report_on
+from persons.privacy.subject_report import Report, report_on
 
 
 @transaction.atomic

@@ -1,4 +1,4 @@
-"""How long a team keeps things. What follows from it, `pipeline.retention` and `purging` do."""
+"""How long a team keeps things. `pipeline.privacy.retention` and `purging` apply it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from django.db import transaction
 
 from persons import audit
 from persons.audit import Actor
+from persons.db.locking import locked
 from persons.errors import Refused
-from persons.locking import locked
 from persons.models import Team
 
 MOST_DAYS = 36_500
@@ -17,7 +17,7 @@ MOST_DAYS = 36_500
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Days; None: until somebody deletes it."""
+    """Days to keep each kind of thing; None: until somebody deletes it."""
 
     probe_days: int | None
     unknown_days: int | None
@@ -27,6 +27,7 @@ class Rules:
 
 @transaction.atomic
 def change_retention(*, actor: Actor, team: Team, rules: Rules) -> Team:
+    """Change the team's rules. Raises Refused for a number of days outside 1 to MOST_DAYS."""
     for days in asdict(rules).values():
         if days is not None and not 1 <= days <= MOST_DAYS:
             raise Refused(f"Days are a number from 1 to {MOST_DAYS:,}.")

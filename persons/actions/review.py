@@ -1,4 +1,4 @@
-"""What a reviewer decides of what they were shown. What changed since is not overwritten."""
+"""Decisions of a reviewer on what a page showed them. Changes made since are not overwritten."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from persons.actions.faces import (
 )
 from persons.audit import Actor
 from persons.errors import Refused
+from persons.faces.identity import of_one
 from persons.models import Change, ChangedFace, Decision, Face, Person
-from persons.settling import of_one
 
 
-class Quicker(Refused):
-    """Somebody else, or recognition, was quicker. The face is left as it is."""
+class FaceChanged(Refused):
+    """Another human or recognition changed the face first. It is left as it is."""
 
 
 class Verdict(StrEnum):
@@ -36,22 +36,23 @@ class Verdict(StrEnum):
 def decide_face(
     *, actor: Actor, face: Face, verdict: Verdict, shown: int | None, label: str = ""
 ) -> Change:
-    """`shown` is whom the reviewer was shown as the face's person, by pk.
+    """Decide on one face. `shown` is the pk of the person whom the reviewer saw on it.
 
-    What another human said meanwhile is not overwritten unseen. What recognition found meanwhile
-    is, by a name; but neither confirmed nor ignored, for that was not what was meant.
+    Raises FaceChanged if another human decided meanwhile. If recognition found somebody else
+    meanwhile, a typed name is still taken; other verdicts raise FaceChanged, since they were about
+    what was shown.
     """
     if face.decision != Decision.NONE:
-        raise Quicker(_somebody_said(face.decision, face.person))
+        raise FaceChanged(_decided_meanwhile(face.decision, face.person))
     if verdict != Verdict.NAME and face.person_id != shown:
-        raise Quicker(_recognised(face))
+        raise FaceChanged(_recognised(face))
     match verdict:
         case Verdict.NAME:
             change = name_face(actor=actor, face=face, label=label).change
         case Verdict.CONFIRM:
             found = confirm_faces(actor=actor, faces=[face])
             if found is None:
-                raise Quicker("That face changed this very moment. Look at it again.")
+                raise FaceChanged("That face changed this very moment. Look at it again.")
             change = found
         case Verdict.REJECT:
             if face.person is None:
@@ -59,13 +60,13 @@ def decide_face(
             change = reject_faces(actor=actor, faces=[face], person=face.person)
         case Verdict.IGNORE:
             change = ignore_faces(actor=actor, faces=[face])
-    _nobody_was_quicker([change])
+    _refuse_conflict([change])
     return change
 
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """What became of a page of suggestions. `left_out` changed since the page was shown."""
+    """The outcome of a page of suggestions. `left_out` faces changed since the page was shown."""
 
     changes: tuple[Change, ...]
     confirmed: int
@@ -77,7 +78,7 @@ class Sorted:
 def sort_suggestions(
     *, actor: Actor, person: Person, yes: Collection[Face], no: Collection[Face]
 ) -> Sorted:
-    """Of the faces suggested as `person`, `yes` are theirs and `no` are not.
+    """Of the faces suggested as `person`, confirm `yes` and reject `no`.
 
     Faces that somebody decided on, or that were recognised as somebody else since, are left out.
     """
@@ -105,12 +106,12 @@ class GroupNamed:
 def name_group(
     *, actor: Actor, person: Person, faces: Sequence[Face], others: Collection[Face], label: str
 ) -> GroupNamed:
-    """A group without a name is somebody: `faces` are theirs, and `others` are taken out of it."""
+    """Name a group's `faces`, after taking `others` out of it."""
     still = _still_theirs(faces, person)
     theirs = [face for face in faces if face.pk in still]
     if not theirs:
         raise Refused("None of these faces is in this group any more. Reload the page.")
-    # First the others: once the group has a name, "not this person" would say that name.
+    # First the others: once the group has a name, the rejection would be of that name.
     changes = take_out(actor=actor, person=person, faces=others)
     named = name_faces(actor=actor, faces=theirs, label=label)
     return GroupNamed(named.person, named.is_new, (*changes, named.change), named.count)
@@ -118,27 +119,27 @@ def name_group(
 
 @transaction.atomic
 def take_out(*, actor: Actor, person: Person, faces: Collection[Face]) -> tuple[Change, ...]:
-    """These faces are not whoever that group is: they are unknown again."""
+    """Reject the group's person for these faces: they are unknown again."""
     still = _still_theirs(faces, person)
     theirs = [face for face in faces if face.pk in still]
     return (reject_faces(actor=actor, faces=theirs, person=person),) if theirs else ()
 
 
 def _still_theirs(faces: Collection[Face], person: Person) -> set[int]:
-    """Those that nobody decided on, of the person or of whoever was merged into them, by pk."""
+    """Pks of the undecided faces that belong to the person or to anybody merged into them."""
     undecided = [face for face in faces if face.decision == Decision.NONE]
     return {face.pk for face in of_one(undecided, person.pk)}
 
 
-def _nobody_was_quicker(changes: Collection[Change]) -> None:
-    """The faces were locked only by the change itself: what stood there is in its rows."""
+def _refuse_conflict(changes: Collection[Change]) -> None:
+    """Raise Conflict if a face had a decision when the change locked it, as its row recorded."""
     for row in ChangedFace.objects.filter(change__in=changes):
         if row.before.get("decision"):
             person = Person.objects.filter(pk=row.before.get("person")).first()
-            raise Quicker(_somebody_said(row.before["decision"], person))
+            raise FaceChanged(_decided_meanwhile(row.before["decision"], person))
 
 
-def _somebody_said(decision: str, person: Person | None) -> str:
+def _decided_meanwhile(decision: str, person: Person | None) -> str:
     if decision == Decision.NAMED and person is not None:
         return f"Somebody was quicker: that is {person.name}."
     return "Somebody was quicker: that face was set aside already."

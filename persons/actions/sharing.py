@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.contrib.auth.hashers import make_password
 from django.db import transaction
 from django.utils import timezone
 
-from persons import audit, shares
+from persons import audit
 from persons.access import RIGHTS, Right
+from persons.access import links as share_links
 from persons.audit import Actor
 from persons.errors import Refused
-from persons.models import Gallery, GalleryMember, Membership, Role, ShareLink, Source, User
+from persons.inputs import texts
+from persons.models import Gallery, GalleryMember, Membership, Role, ShareLink, User
 
 LINK_DAYS = 30
 MOST_LINK_DAYS = 366
@@ -26,9 +29,9 @@ GALLERY_ROLES = (Role.EDITOR, Role.VIEWER)
 
 @transaction.atomic
 def set_openness(*, actor: Actor, gallery: Gallery, is_open: bool) -> Gallery:
-    """Open to the whole team, or closed: to owners and the gallery's own members alone.
+    """Open a gallery to the whole team, or close it to all but owners and its own members.
 
-    Its members are kept while it is open, for when it is closed again.
+    An open gallery keeps its members, for when it is closed again.
     """
     gallery = Gallery.objects.select_for_update(of=("self",)).get(pk=gallery.pk)
     if gallery.is_open == is_open:
@@ -46,8 +49,10 @@ def set_openness(*, actor: Actor, gallery: Gallery, is_open: bool) -> Gallery:
 
 @transaction.atomic
 def set_gallery_role(*, actor: Actor, gallery: Gallery, user: User, role: str) -> GalleryMember:
-    """Let somebody of the team into a closed gallery, or an auditor into any; or change what they
-    may do in it."""
+    """Let a team member into a closed gallery, or an auditor into any; or change their role there.
+
+    Raises Refused if the role doesn't fit what they may do in the team.
+    """
     if role not in GALLERY_ROLES:
         raise Refused("In a gallery one is an editor or a viewer.")
     membership = Membership.objects.filter(team=gallery.team_id, user=user).first()
@@ -93,21 +98,28 @@ def remove_gallery_member(*, actor: Actor, member: GalleryMember) -> None:
 # --- Everybody with a link ---
 
 
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """What visitors of a link may see and do.
+
+    `keep_place`, which leaves the location in downloads, needs `show_details` and `allow_download`.
+    """
+
+    title: str = ""
+    days: int = LINK_DAYS
+    password: str = ""
+    show_names: bool = False
+    show_details: bool = False
+    allow_download: bool = False
+    keep_place: bool = False
+
+
 @transaction.atomic
 def make_link(
-    *,
-    actor: Actor,
-    gallery: Gallery,
-    title: str = "",
-    days: int = LINK_DAYS,
-    password: str = "",
-    show_names: bool = False,
-    show_details: bool = False,
-    allow_download: bool = False,
-    keep_place: bool = False,
+    *, actor: Actor, gallery: Gallery, options: LinkOptions = LinkOptions()
 ) -> tuple[ShareLink, str]:
-    """(the link, its token, which is in no row). `keep_place` counts only with the two before."""
-    title = " ".join(title.split())
+    """The link and its token, which is stored nowhere. Raises Refused for an invalid value."""
+    title, days, password = texts.line(options.title), options.days, options.password
     least, most = PASSWORD_LENGTH
     if len(title) > TITLE_LENGTH:
         raise Refused(f"Say for whom it is in at most {TITLE_LENGTH} characters.")
@@ -115,17 +127,17 @@ def make_link(
         raise Refused(f"A link lasts from 1 to {MOST_LINK_DAYS} days.")
     if password and not least <= len(password) <= most:
         raise Refused(f"A password has from {least} to {most} characters.")
-    token, token_hash, hint = shares.new_token()
+    token, token_hash, hint = share_links.new_token()
     link = ShareLink.objects.create(
         gallery=gallery,
         token_hash=token_hash,
         hint=hint,
         title=title,
         password=make_password(password) if password else "",
-        show_names=show_names,
-        show_details=show_details,
-        allow_download=allow_download,
-        keep_place=keep_place and show_details and allow_download,
+        show_names=options.show_names,
+        show_details=options.show_details,
+        allow_download=options.allow_download,
+        keep_place=options.keep_place and options.show_details and options.allow_download,
         created_by=actor.user,
         expires_at=_end(timezone.now(), days),
     )
@@ -139,9 +151,9 @@ def make_link(
             "title": title,
             "expires_at": link.expires_at.isoformat(),
             "password": bool(password),
-            "show_names": show_names,
-            "show_details": show_details,
-            "allow_download": allow_download,
+            "show_names": link.show_names,
+            "show_details": link.show_details,
+            "allow_download": link.allow_download,
             "keep_place": link.keep_place,
         },
     )
@@ -154,7 +166,7 @@ def _end(now: datetime, days: int) -> datetime:
 
 @transaction.atomic
 def revoke_link(*, actor: Actor, link: ShareLink) -> ShareLink:
-    """It opens nothing from now on. One that is revoked already stays as it is."""
+    """Revoke a link for good. A revoked link stays as it is."""
     now = timezone.now()
     if ShareLink.objects.filter(pk=link.pk, revoked_at=None).update(revoked_at=now):
         audit.record(actor=actor, team=link.gallery.team, action="link.revoke", target=link)
@@ -162,27 +174,17 @@ def revoke_link(*, actor: Actor, link: ShareLink) -> ShareLink:
     return link
 
 
-@transaction.atomic
-def record_view(*, link: ShareLink, is_told: bool) -> None:
-    """Somebody opened the page: counted, and told in the audit log where `is_told`.
-
-    Nothing of who it was is kept: it may be anybody, and the log is kept for long.
-    """
-    shares.count_view(link)
-    if is_told:
-        audit.record(actor=_bearer(link), team=link.gallery.team, action="link.view", target=link)
+def record_visit(*, link: ShareLink) -> None:
+    """Count a visit by the link. The audit log gets counts, at intervals."""
+    share_links.count_visit(link)
 
 
 @transaction.atomic
 def record_link_download(*, link: ShareLink, count: int) -> None:
     audit.record(
-        actor=_bearer(link),
+        actor=share_links.bearer_of(link),
         team=link.gallery.team,
         action="link.download",
         target=link,
         after={"photos": count},
     )
-
-
-def _bearer(link: ShareLink) -> Actor:
-    return Actor(user=None, source=Source.PAGE, text=f"Somebody with the link …{link.hint}")

@@ -1,4 +1,4 @@
-"""Snapshots of spaces, truncating them, and restoring them."""
+"""Taking, uploading and deleting snapshots of spaces; truncating and restoring spaces."""
 
 from __future__ import annotations
 
@@ -10,27 +10,31 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 from django.utils import timezone
 
-from persons import audit, holds, tasks
+from persons import audit, tasks
 from persons.audit import Actor
 from persons.errors import Refused
+from persons.files.storage import stored
+from persons.inputs import texts
 from persons.models import Enrolment, EnrolmentState, Space, SpaceJob
 from persons.models.work import JobState
-from persons.pipeline.jobs import tidy
-from persons.pipeline.manifests import Manifest, SnapshotError
-from persons.pipeline.previewing import preview_restore
-from persons.pipeline.saving import new_key, write_to
-from persons.pipeline.snapshots import SnapshotFile, opened
-from persons.storage import stored
+from persons.pipeline.spaces.jobs import tidy
+from persons.pipeline.spaces.manifests import Manifest, SnapshotError
+from persons.pipeline.spaces.previewing import preview_restore
+from persons.pipeline.spaces.snapshot_writer import new_key, write_to
+from persons.pipeline.spaces.snapshots import SnapshotFile, opened
+from persons.privacy import holds
+from persons.work import Work
 
 Kind = SpaceJob.Kind
 EXCLUSIVE = [Kind.TRUNCATE, Kind.RESTORE]
-"""One of these at a time in a space."""
+"""A space has at most one job of these kinds at a time."""
 
 WORDS = {Kind.TRUNCATE: "emptied", Kind.RESTORE: "restored"}
 
 
 @transaction.atomic
 def take_snapshot(*, actor: Actor, space: Space) -> SpaceJob:
+    """Enqueue a snapshot of the space. Raises Refused if one is being written."""
     space = _locked(space)
     if SpaceJob.objects.filter(space=space, kind=Kind.SNAPSHOT).under_way().exists():
         raise Refused("A snapshot of this space is being written already.")
@@ -40,8 +44,10 @@ def take_snapshot(*, actor: Actor, space: Space) -> SpaceJob:
 
 
 def add_snapshot(*, actor: Actor, space: Space, file: BinaryIO, file_name: str = "") -> SpaceJob:
-    """Keep a file from elsewhere. Refused where it is none, or obviously damaged; its pictures are
-    looked through in the background, and no restore uses any before that."""
+    """Keep an uploaded snapshot. Its pictures are checked in the background, and before use.
+
+    Raises Refused if the file is no snapshot or its manifest is damaged.
+    """
     manifest = _read(file)
     key = new_key(space)
     file.seek(0)
@@ -66,7 +72,7 @@ def add_snapshot(*, actor: Actor, space: Space, file: BinaryIO, file_name: str =
 
 
 def write_snapshot(*, actor: Actor, space: Space, path: Path) -> SnapshotFile:
-    """A snapshot into a file of the operator's; nothing of it stays here."""
+    """Write a snapshot to a file of the operator's. Rollcall keeps no copy."""
     try:
         written = write_to(path, space, actor.name)
     except SnapshotError as error:
@@ -78,15 +84,15 @@ def write_snapshot(*, actor: Actor, space: Space, path: Path) -> SnapshotFile:
 
 @transaction.atomic
 def note_download(*, actor: Actor, snapshot: SpaceJob, reason: str = "") -> None:
-    """Faces and names leave the house: who took them is in the audit."""
+    """Record who downloaded a snapshot, which holds faces and names."""
     _record(actor, "snapshot.download", snapshot, after={"size": snapshot.size}, reason=reason)
 
 
 @transaction.atomic
 def delete_snapshot(*, actor: Actor, snapshot: SpaceJob) -> None:
-    """The file goes, for good. The row stays: it says what was restored from it.
+    """Delete the file for good. The row stays, since it says what was restored from it.
 
-    Raises Refused where somebody in the space is under legal hold: their pictures are in it.
+    Raises Refused if somebody in the space is under legal hold, because their pictures are in it.
     """
     holds.lock(snapshot.team_id)
     holds.demand_free(space=snapshot.space)
@@ -106,12 +112,15 @@ def delete_snapshot(*, actor: Actor, snapshot: SpaceJob) -> None:
 
 @transaction.atomic
 def truncate_space(*, actor: Actor, space: Space, typed: str) -> SpaceJob:
-    """Vision forgets everybody in the space, once a snapshot is written. `typed` is the space's
-    name, typed by whoever asks: it has to be the right one."""
+    """Have Vision forget everybody in the space, once a snapshot is written.
+
+    `typed` is the space's name as typed to confirm. Raises Refused if it is another, or if pictures
+    are on the way to or from Vision.
+    """
     holds.lock(space.team_id)
     space = _locked(space)
     holds.demand_free(space=space)
-    if " ".join(typed.split()).lower() != str(space).lower():
+    if texts.folded(typed) != texts.folded(str(space)):
         raise Refused(f"Type “{space}” to say that this is the space you mean.")
     _demand_rest(space)
     waiting = Enrolment.objects.filter(
@@ -132,7 +141,7 @@ def truncate_space(*, actor: Actor, space: Space, typed: str) -> SpaceJob:
 def restore_space(
     *, actor: Actor, snapshot: SpaceJob, space: Space, with_policy: bool = False
 ) -> SpaceJob:
-    """Make a space hold what a snapshot does; who is there already stays as they are."""
+    """Enqueue a restore of a snapshot into a space. People who are there stay as they are."""
     space, snapshot = _locked(space), _locked_job(snapshot)
     if snapshot.team_id != space.team_id:
         raise Refused("That snapshot belongs to another team.")
@@ -160,9 +169,9 @@ def restore_space(
 
 @transaction.atomic
 def cancel_job(*, actor: Actor, job: SpaceJob) -> SpaceJob:
-    """What is done stays done; what was still to do is let go. A worker stops at its next step."""
+    """Cancel a job. What is done stays done; the worker stops at its next step. Raises Refused."""
     job = _locked_job(job)
-    if job.kind in (Kind.SETTLE, Kind.FOLLOW):
+    if job.kind in (Kind.REBUILD, Kind.PROPAGATE):
         raise Refused("These faces have to be gone through to the end.")
     if job.kind == Kind.TRUNCATE and job.state == JobState.RUNNING:
         raise Refused("Vision is emptying the space just now: it is too late to cancel.")
@@ -182,7 +191,7 @@ def cancel_job(*, actor: Actor, job: SpaceJob) -> SpaceJob:
 
 @transaction.atomic
 def retry_job(*, actor: Actor, job: SpaceJob) -> SpaceJob:
-    """Go on with what was given up, from where it stopped; or try now what waits for its turn."""
+    """Retry a failed job from where it stopped, or run one now that waits for its next attempt."""
     job = _locked_job(job)
     if job.state not in (JobState.FAILED, JobState.QUEUED):
         return job
@@ -194,12 +203,12 @@ def retry_job(*, actor: Actor, job: SpaceJob) -> SpaceJob:
     job.after = timezone.now()
     job.save(update_fields=["state", "attempts", "finished_at", "after"])
     _record(actor, "job.retry", job)
-    tasks.ring(tasks.space_job, job.pk)
+    tasks.enqueue(Work.JOBS)
     return job
 
 
 def manifest_of(snapshot: SpaceJob) -> Manifest:
-    """What a snapshot says that it holds. Refused where there is none that can be used."""
+    """A snapshot's manifest. Raises Refused if there is no usable file."""
     if snapshot.state != JobState.DONE or not snapshot.file:
         raise Refused("This snapshot can't be used: it is not there, or not whole.")
     try:
@@ -236,7 +245,7 @@ def _queue(actor: Actor, space: Space, kind: SpaceJob.Kind, **columns: Any) -> S
         request_id=actor.request_id,
         **columns,
     )
-    tasks.ring(tasks.space_job, job.pk)
+    tasks.enqueue(Work.JOBS)
     return job
 
 

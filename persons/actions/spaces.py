@@ -1,3 +1,5 @@
+"""Changing a space's policy."""
+
 from __future__ import annotations
 
 import math
@@ -5,17 +7,23 @@ from dataclasses import asdict, dataclass, replace
 
 from django.db import transaction
 
-from persons import audit, consent, tasks
+from persons import audit, tasks
 from persons.audit import Actor
 from persons.errors import Refused
+from persons.inputs import texts
 from persons.models import Space
-from persons.pipeline.resettling import queue_settling
+from persons.pipeline.identity.rebuild_identities import enqueue_rebuild
+from persons.privacy import consent
+from persons.work import Work
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a space is asked and what its answers are worth. The thresholds are similarities, 0 to 1:
-    from `threshold` a match is suggested, from `confirm_threshold` it counts without a human."""
+    """How a space is asked and how its answers are used.
+
+    Thresholds are similarities, 0 to 1: a match is suggested from `threshold`, and counts without a
+    human from `confirm_threshold`.
+    """
 
     name: str
     threshold: float
@@ -25,7 +33,7 @@ class Policy:
     show_attributes: bool
     searcher: int
     require_consent: bool | None = None
-    """None: as it is."""
+    """None: unchanged."""
 
 
 THRESHOLDS = {"threshold", "confirm_threshold"}
@@ -33,7 +41,7 @@ THRESHOLDS = {"threshold", "confirm_threshold"}
 
 @transaction.atomic
 def change_policy(*, actor: Actor, space: Space, policy: Policy) -> Space:
-    """Where a threshold changes, every photo of the space is gone through in the background."""
+    """Change the policy. A changed threshold enqueues a rebuild of the space's identities."""
     space = (
         Space.objects.select_for_update(of=("self",), no_key=True)
         .select_related("team")
@@ -41,9 +49,10 @@ def change_policy(*, actor: Actor, space: Space, policy: Policy) -> Space:
     )
     if policy.require_consent is None:
         policy = replace(policy, require_consent=space.require_consent)
+    policy = replace(policy, name=texts.line(policy.name))
     _check(policy)
     before = {key: getattr(space, key) for key in asdict(policy)}
-    after = asdict(policy) | {"name": " ".join(policy.name.split())}
+    after = asdict(policy)
     if before == after:
         return space
     for key, value in after.items():
@@ -59,12 +68,12 @@ def change_policy(*, actor: Actor, space: Space, policy: Policy) -> Space:
         after={key: after[key] for key in changed},
     )
     if "require_consent" in changed:
-        # The sweep goes through its people, many at a time: see `pipeline.consents`.
+        # The sweep goes through its people, many at a time: see `pipeline.privacy.consents`.
         consent.moved(space.pk)
-        tasks.ring(tasks.sweep)
+        tasks.enqueue_sweep()
     if THRESHOLDS & set(changed):
-        job = queue_settling(space, actor.user, actor.request_id)
-        tasks.ring(tasks.space_job, job.pk)
+        enqueue_rebuild(space, actor.user, actor.request_id)
+        tasks.enqueue(Work.JOBS)
     return space
 
 

@@ -1,3 +1,5 @@
+"""Teams: their settings, invitations, members and roles."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,9 +15,10 @@ from django.utils.text import slugify
 from persons import audit
 from persons.audit import Actor
 from persons.errors import Refused
+from persons.inputs import texts
 from persons.models import GalleryMember, Invitation, Membership, Role, Space, Team, User
 from persons.models.teams import INVITATION_DAYS
-from persons.reasons import PURPOSES, plain
+from persons.privacy.access_reasons import PURPOSES, plain
 from persons.vision.limits import SPACES
 
 MOST_CHOICES = 30
@@ -25,8 +28,9 @@ MOST_BUDGET = Decimal(10) ** 10
 
 @transaction.atomic
 def create_team(*, actor: Actor, name: str, owner: User, slug: str = "") -> Team:
-    """With its ten spaces and its first owner. Raises Refused where name or slug is taken."""
-    name = " ".join(name.split())
+    """Create a team with its ten spaces and its first owner. Raises Refused if the slug is
+    taken."""
+    name = texts.line(name)
     slug = slugify(slug or name)[:60]
     if not name or not slug:
         raise Refused("A team needs a name with at least one letter or digit.")
@@ -45,7 +49,8 @@ def create_team(*, actor: Actor, name: str, owner: User, slug: str = "") -> Team
 def change_settings(
     *, actor: Actor, team: Team, monthly_budget: Decimal | None, keep_probes: bool
 ) -> Team:
-    """`monthly_budget` is in the tariff's currency: None for no limit, 0 to send nothing paid."""
+    """`monthly_budget` is in the tariff's currency: None for no limit, 0 to send nothing that
+    costs."""
     if monthly_budget is not None:
         if not monthly_budget.is_finite() or not 0 <= monthly_budget < MOST_BUDGET:
             raise Refused("A budget is an amount from 0 up, or empty for no limit.")
@@ -71,8 +76,10 @@ def change_settings(
 
 @transaction.atomic
 def set_reasons(*, actor: Actor, team: Team, purposes: Sequence[str], choices: str) -> Team:
-    """For what the team asks for a reason, and, a line each, which ones there are to choose from:
-    none for free text."""
+    """Set for which purposes the team asks for a reason, and which reasons it offers.
+
+    `choices` has one reason a line; empty means free text.
+    """
     wanted = [purpose for purpose in PURPOSES if purpose in purposes]
     lines = [plain(line)[:LONGEST_CHOICE] for line in choices.splitlines()]
     listed = list(dict.fromkeys(line for line in lines if line))
@@ -92,7 +99,7 @@ def set_reasons(*, actor: Actor, team: Team, purposes: Sequence[str], choices: s
 
 
 def _settings(team: Team) -> dict[str, str | bool | None]:
-    """As the audit log keeps them: JSON has no exact numbers."""
+    """As the audit log keeps them: JSON has no exact decimals."""
     budget = team.monthly_budget
     return {
         "monthly_budget": None if budget is None else str(budget),
@@ -102,8 +109,8 @@ def _settings(team: Team) -> dict[str, str | bool | None]:
 
 @transaction.atomic
 def invite_member(*, actor: Actor, team: Team, email: str, role: str) -> tuple[Invitation, str]:
-    """The invitation, and the token for its link, which is not kept and can't be had again."""
-    email = email.strip()
+    """The invitation and the token for its link. Only the token's hash is kept."""
+    email = texts.line(email)
     try:
         validate_email(email)
     except ValidationError:
@@ -138,7 +145,7 @@ def revoke_invitation(*, actor: Actor, invitation: Invitation) -> None:
 
 
 def open_invitation(token: str) -> Invitation | None:
-    """The invitation that the link's token opens, if it still does."""
+    """The invitation for a link's token, or None if it is used, revoked or expired."""
     invitation = (
         Invitation.objects.select_related("team", "created_by")
         .filter(token_hash=Invitation.hash_token(token))
@@ -149,7 +156,7 @@ def open_invitation(token: str) -> Invitation | None:
 
 @transaction.atomic
 def accept_invitation(*, actor: Actor, invitation: Invitation, user: User) -> Membership:
-    """Make `user` a member, once. Somebody who is one already keeps their role."""
+    """Make `user` a member, once. A member who has a role already keeps it. Raises Refused."""
     claimed = Invitation.objects.filter(
         pk=invitation.pk, accepted_at=None, revoked_at=None, expires_at__gt=timezone.now()
     ).update(accepted_at=timezone.now(), accepted_by=user)
@@ -170,7 +177,7 @@ def accept_invitation(*, actor: Actor, invitation: Invitation, user: User) -> Me
 
 @transaction.atomic
 def change_role(*, actor: Actor, membership: Membership, role: str) -> Membership:
-    """Raises Refused where the team would be left without an owner."""
+    """Raises Refused if the team would be left without an owner."""
     _demand_role(role)
     membership = _locked(membership)
     before = membership.role
@@ -193,6 +200,7 @@ def change_role(*, actor: Actor, membership: Membership, role: str) -> Membershi
 
 @transaction.atomic
 def remove_member(*, actor: Actor, membership: Membership) -> None:
+    """Raises Refused if the team would be left without an owner."""
     membership = _locked(membership)
     if membership.role == Role.OWNER:
         _demand_other_owner(membership)
@@ -203,7 +211,7 @@ def remove_member(*, actor: Actor, membership: Membership) -> None:
         target=membership.user,
         before={"role": membership.role},
     )
-    # Who comes back one day starts with what is open to all.
+    # A member who comes back later starts with open galleries only.
     GalleryMember.objects.filter(gallery__team=membership.team_id, user=membership.user_id).delete()
     membership.delete()
 

@@ -1,4 +1,5 @@
-"""Photos that are thrown away, and those that are taken back. See also `pipeline.purging`."""
+"""Moving photos to the trash, restoring them, and emptying it. See also
+`pipeline.privacy.purging`."""
 
 from __future__ import annotations
 
@@ -11,9 +12,11 @@ from django.db import transaction
 from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
-from persons import audit, holds, tasks
+from persons import audit, tasks
 from persons.audit import Actor
+from persons.db.locking import in_turn
 from persons.errors import Refused
+from persons.faces.identity import resolve_identities
 from persons.models import (
     Enrolment,
     EnrolmentState,
@@ -25,15 +28,17 @@ from persons.models import (
     Team,
 )
 from persons.models.galleries import PhotoQuerySet
-from persons.settling import settle_photos
+from persons.pipeline.recognition.retrying import take_back
+from persons.privacy import holds
+from persons.work import Work
 
 MOST_AT_ONCE = 5000
-"""Photos that one form may name."""
+"""The most photos that one form may name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trashed:
-    """`at` is the moment that these photos share: what takes back exactly them."""
+    """`at` is the moment that these photos share: restoring by it restores exactly them."""
 
     count: int
     at: datetime
@@ -41,15 +46,17 @@ class Trashed:
 
 @dataclass(frozen=True, slots=True)
 class Emptied:
-    """`count` photos are deleted for good, `held` stay because of a legal hold."""
+    """`count` photos will be deleted for good; `held` stay because of a legal hold."""
 
     count: int
     held: int
 
 
 def in_trash(team: Team) -> PhotoQuerySet:
-    """What can still be taken back, last thrown away first: what a legal hold is on, however long
-    it has been there."""
+    """Photos that can still be restored, last trashed first.
+
+    A photo under legal hold stays, however long it has been in the trash.
+    """
     kept = Q(trashed_at__gt=timezone.now() - timedelta(days=team.trash_days))
     held = holds.held_condition()
     if held is not None:
@@ -60,9 +67,10 @@ def in_trash(team: Team) -> PhotoQuerySet:
 
 @transaction.atomic
 def trash_photos(*, actor: Actor, gallery: Gallery, pks: Collection[int]) -> Trashed:
-    """Those of these photos that are in the gallery; for `trash_days` they can be taken back.
+    """Move those of these photos that are in the gallery to the trash, for `trash_days`.
 
-    A worker that has one in hand loses its claim, so that what it found is not stored.
+    A worker that is processing one loses its lease, so that its result is not stored. Raises
+    Refused.
     """
     lock_spaces([gallery.space_id])
     found = list(
@@ -75,23 +83,22 @@ def trash_photos(*, actor: Actor, gallery: Gallery, pks: Collection[int]) -> Tra
         raise Refused("Those photos are not in this gallery any more.")
     now = timezone.now()
     photos = Photo.objects.filter(pk__in=found)
-    photos.filter(state=PhotoState.PREPARING).update(state=PhotoState.NEW, claim="")
-    photos.filter(state=PhotoState.RUNNING).update(state=PhotoState.QUEUED, claim="")
-    # A run does not wait for what was thrown away.
+    take_back(photos)
+    # A run does not wait for trashed photos.
     photos.unfinished().update(run=None)
     photos.update(trashed_at=now, trashed_by=actor.user)
     Face.everything.filter(photo__in=found).update(trashed=True)
-    settle_photos(found)
+    resolve_identities(found)
     _record(actor, "trash", gallery, found)
     return Trashed(len(found), now)
 
 
 @transaction.atomic
 def restore_photos(*, actor: Actor, photos: QuerySet[Photo]) -> int:
-    """Those of these photos that are in the trash come back, with all that was decided; how many.
+    """Restore those of these photos that are in the trash, with all decisions. Returns how many.
 
-    What was not finished goes on. One whose unknown faces could be known by now is recognised
-    again: whoever was enrolled meanwhile was looked for in the other photos alone.
+    Unfinished work goes on. A photo is recognised again if it has unknown faces and somebody was
+    enrolled since: rescans leave out the trash.
     """
     trashed = Photo.everything.exclude(trashed_at=None)
     asked = trashed.filter(pk__in=photos.order_by().values("pk"))
@@ -108,7 +115,7 @@ def restore_photos(*, actor: Actor, photos: QuerySet[Photo]) -> int:
     back = Photo.everything.filter(pk__in=found)
     back.update(trashed_at=None, trashed_by=None, after=now, interruptions=0)
     Face.everything.filter(photo__in=found).update(trashed=False)
-    settle_photos(found)
+    resolve_identities(found)
     spaces = sorted({space for _, _, space, _ in rows})
     for space, enrolled_at in _last_enrolments(spaces):
         back.filter(
@@ -121,24 +128,21 @@ def restore_photos(*, actor: Actor, photos: QuerySet[Photo]) -> int:
     for gallery in Gallery.objects.select_related("team").filter(pk__in=by_gallery):
         theirs = [pk for pk, its_gallery, _, _ in rows if its_gallery == gallery.pk]
         _record(actor, "restore", gallery, theirs)
-    for pk, _, _, state in rows:
-        if state == PhotoState.NEW:
-            tasks.ring(tasks.prepare_photo, pk)
-    for space in spaces:
-        tasks.ring(tasks.recognise_space, space)
+    tasks.enqueue(Work.PREPARE)
+    tasks.enqueue(Work.RECOGNISE)
     return len(rows)
 
 
 @transaction.atomic
 def empty_trash(*, actor: Actor, team: Team) -> Emptied:
-    """Nothing of what is in the trash can be taken back any more; a worker deletes it. How many.
+    """Make everything in the trash due for deletion by a worker, except what is under legal hold.
 
-    What a legal hold is on stays where it is.
+    Raises Refused if nothing can be deleted.
     """
     holds.lock(team.pk)
     spent = timezone.now() - timedelta(days=team.trash_days)
     waiting = in_trash(team).order_by()
-    count = holds.free_photos(waiting).update(trashed_at=spent)
+    count = in_turn(holds.free_photos(waiting)).update(trashed_at=spent)
     held = in_trash(team).count()
     if not count:
         raise Refused(
@@ -148,12 +152,12 @@ def empty_trash(*, actor: Actor, team: Team) -> Emptied:
         )
     after = {"photos": count, "held": held} if held else {"photos": count}
     audit.record(actor=actor, team=team, action="trash.empty", target=team, after=after)
-    tasks.ring(tasks.purge_trash)
+    tasks.enqueue(Work.TRASH)
     return Emptied(count, held)
 
 
 def lock_spaces(pks: Collection[int] | QuerySet[Photo, int]) -> None:
-    """First the spaces, in order, as everybody does who locks more than one row."""
+    """Lock spaces in pk order, before any other row."""
     wanted = sorted(set(pks))
     list(Space.objects.select_for_update(no_key=True).filter(pk__in=wanted).order_by("pk"))
 

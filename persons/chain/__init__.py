@@ -1,4 +1,4 @@
-"""The chain that shows the audit unaltered: its hashes, its keys, its triggers, and its checks.
+"""The audit's hash chain, which makes alterations evident: hashes, keys, triggers and checks.
 
-`verify` is the part that an export takes along: the standard library alone, Python 3.8 and later.
+`verify` ships with every export: it needs only the standard library of Python 3.8 or later.
 """

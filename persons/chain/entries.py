@@ -1,4 +1,4 @@
-"""An entry's frame, its payload and its stamp, as the chain has them."""
+"""Frame, payload and stamp of an audit entry, as the chain hashes them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ def payload_of(entry: AuditEntry) -> dict[str, Any]:
 
 
 def marks_of(entry: AuditEntry, team: str) -> dict[str, Any]:
-    """All of a frame that is known before the entry has its place. `team` is the slug, or nothing
-    for the installation."""
+    """The part of a frame that is known before sealing. `team` is the slug, or "" for the
+    installation's own chain."""
     return {
-        "version": verify.VERSION,
+        # An old migration stamps entries before this column exists.
+        "version": getattr(entry, "version", 1),
         "team": team,
         "at": moment(entry.at),
         "actor": entry.actor_id,
@@ -60,7 +61,7 @@ def frame_of(entry: AuditEntry, team: str, sequence: int, previous: str) -> dict
 
 
 def mark(entry: AuditEntry, team: str) -> AuditEntry:
-    """Salt, digest and stamp of a new entry, whose other columns are set."""
+    """Set salt, digest and stamp of a new entry whose other columns are set."""
     entry.salt = secrets.token_hex(SALT_BYTES)
     entry.digest = verify.salted(entry.salt, payload_of(entry))
     entry.stamp = _stamp(verify.canonical(marks_of(entry, team)), settings.SECRET_KEY)
@@ -68,7 +69,7 @@ def mark(entry: AuditEntry, team: str) -> AuditEntry:
 
 
 def is_stamped(entry: AuditEntry, team: str) -> bool:
-    """Whether a server of this installation wrote it: by its secret key, or one it had before."""
+    """Whether this installation wrote the entry, by its current or an earlier secret key."""
     marks = verify.canonical(marks_of(entry, team))
     return any(
         hmac.compare_digest(_stamp(marks, key).encode(), entry.stamp.encode())
@@ -77,19 +78,41 @@ def is_stamped(entry: AuditEntry, team: str) -> bool:
 
 
 def is_whole(entry: AuditEntry) -> bool:
-    """Whether its payload is what its digest says; one that was erased can't be asked."""
-    if entry.erased_at is not None:
-        return not entry.salt and payload_of(entry) == {
-            "target_text": "",
-            "before": {},
-            "after": {},
-            "reason": "",
-        }
-    return verify.salted(entry.salt, payload_of(entry)) == entry.digest
+    """Whether the payload matches the digest. Always True for a redacted entry: a later entry
+    vouches for what is left of it (`verify.Redactions`)."""
+    return entry.erased_at is not None or digest_now(entry) == entry.digest
+
+
+def digest_now(entry: AuditEntry) -> str:
+    """Digest of the present payload. Equals `digest` unless the entry was redacted or altered."""
+    return verify.salted(entry.salt, payload_of(entry))
+
+
+def is_vouched(entry: AuditEntry, team: str) -> bool:
+    """Whether this installation wrote the entry and it is unaltered, apart from redactions that
+    later entries vouch for. The same test as a chain verification, for a single entry."""
+    if not is_stamped(entry, team):
+        return False
+    if entry.erased_at is None:
+        return is_whole(entry)
+    redactions = verify.Redactions()
+    rows = AuditEntry.objects.filter(
+        team=entry.team_id, action__in=(verify.REDACT, verify.UPGRADE), pk__gt=entry.pk
+    )
+    try:
+        redactions.add(frame_of(entry, team, 1, ""), payload_of(entry), entry.salt, True)
+        redactions.is_signed = True
+        for one in rows.order_by("pk").iterator():
+            if one.erased_at is None and is_stamped(one, team) and is_whole(one):
+                redactions.vouch(frame_of(one, team, 2, ""), one.after)
+        redactions.demand()
+    except verify.Broken:
+        return False
+    return True
 
 
 def wrong_with(entry: AuditEntry, team: str, known: Collection[str]) -> str:
-    """Why an entry that waits gets no place, or nothing. `known` are digests that there are."""
+    """Why an unsealed entry can't be sealed, "" if it can. `known` are existing digests."""
     if not is_stamped(entry, team):
         return "was not written by this server"
     if not is_whole(entry):
@@ -98,7 +121,7 @@ def wrong_with(entry: AuditEntry, team: str, known: Collection[str]) -> str:
 
 
 def digests_of(team_pk: int | None, rows: Sequence[AuditEntry]) -> set[str]:
-    """Of sealed entries of the same moments. No two entries have the same digest: it is salted."""
+    """Digests of sealed entries with the same times. Digests are salted, so each is unique."""
     moments = {entry.at for entry in rows}
     sealed = AuditEntry.objects.filter(team=team_pk, at__in=moments, sequence__isnull=False)
     return set(sealed.order_by().values_list("digest", flat=True))

@@ -1,7 +1,7 @@
-"""Seals: signed checkpoints of a chain, and their copies outside of this server.
+"""Seals: signed checkpoints of a chain, and their copies outside this server.
 
-A seal's copy is one line of JSON, the same in a folder (one file a team, appended to) and in a
-bucket (one object a seal). What an attacker can't reach there shows a tail that was cut off here.
+A copy is one line of JSON, either in a folder (one append-only file per team) or in a bucket (one
+object per seal). Copies that an attacker can't reach reveal a truncated chain.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from django.conf import settings
 from persons.chain import signing
 from persons.chain.entries import moment
 from persons.chain.verify import VERSION
+from persons.inputs.params import whole
 from persons.models import AuditChain, AuditSeal
 
 INSTALLATION = "installation"
@@ -25,11 +26,11 @@ INSTALLATION = "installation"
 
 
 class NotCopied(Exception):
-    """Seals could not be written to or read from outside. Says why; try again."""
+    """Outside seals could not be written or read. The message says why; try again later."""
 
 
 def statement(team: str, sequence: int, digest: str, at: datetime) -> dict[str, Any]:
-    """What is signed."""
+    """The payload that is signed."""
     return {
         "version": VERSION,
         "team": team,
@@ -44,12 +45,12 @@ def statement_of(seal: AuditSeal, team: str) -> dict[str, Any]:
 
 
 def line_of(seal: AuditSeal, team: str) -> str:
-    said = {**statement_of(seal, team), "key": seal.key, "signature": seal.signature}
-    return json.dumps(said, sort_keys=True, separators=(",", ":"))
+    line = {**statement_of(seal, team), "key": seal.key, "signature": seal.signature}
+    return json.dumps(line, sort_keys=True, separators=(",", ":"))
 
 
 def seal_of(chain: AuditChain) -> AuditSeal:
-    """What the head's signature says, as a seal that is not stored."""
+    """The chain's head as a seal, which is not stored."""
     assert chain.sealed_at is not None
     return AuditSeal(
         team_id=chain.team_id,
@@ -62,18 +63,18 @@ def seal_of(chain: AuditChain) -> AuditSeal:
 
 
 def sign_head(chain: AuditChain, team: str) -> None:
-    """Sets the signature of the head, whose other columns are set."""
+    """Sign a head whose other columns are set."""
     assert chain.sealed_at is not None
-    said = statement(team, chain.sequence, chain.hash, chain.sealed_at)
-    chain.key, chain.signature = signing.sign(said)
+    signed = statement(team, chain.sequence, chain.hash, chain.sealed_at)
+    chain.key, chain.signature = signing.sign(signed)
 
 
 def is_signed(chain: AuditChain, team: str) -> bool:
-    """Whether a server put the head where it is; a chain that was never begun has none."""
+    """Whether the head is signed by a trusted key. A chain without entries needs no signature."""
     if chain.sealed_at is None:
         return chain.sequence == 0 and chain.hash == ""
-    said = statement(team, chain.sequence, chain.hash, chain.sealed_at)
-    return signing.verify(said, chain.key, chain.signature)
+    signed = statement(team, chain.sequence, chain.hash, chain.sealed_at)
+    return signing.verify(signed, chain.key, chain.signature)
 
 
 # --- Outside ---
@@ -84,7 +85,7 @@ def are_copied() -> bool:
 
 
 def copy(seal: AuditSeal, team: str) -> None:
-    """Write a seal outside. Raises NotCopied. Once more does no harm."""
+    """Write a seal outside. Writing it twice does no harm. Raises NotCopied."""
     line = line_of(seal, team) + "\n"
     try:
         if settings.AUDIT_SEALS.startswith("s3://"):
@@ -96,15 +97,15 @@ def copy(seal: AuditSeal, team: str) -> None:
 
 
 def copies(team: str) -> Iterator[dict[str, Any]]:
-    """The seals that are kept outside, in the order in which they were written. Raises NotCopied.
+    """The outside seals in the order they were written. Raises NotCopied.
 
-    Of a bucket's, sequence and hash alone, which their names say: to open each would take hours. A
-    line that is no seal is given as {}.
+    Seals in a bucket have only sequence and hash, which come from the object names: opening each
+    object would take hours. A line that isn't a seal yields {}.
     """
     if settings.AUDIT_SEALS.startswith("s3://"):
         for name in _Bucket().names(f"{_name(team)}/"):
             sequence, _, rest = name.partition("-")
-            number = int(sequence) if sequence.isascii() and sequence.isdigit() else None
+            number = whole(sequence)
             yield {"sequence": number, "hash": rest.partition(".")[0]} if number else {}
         return
     for line in _lines(Path(settings.AUDIT_SEALS) / f"{_name(team)}.jsonl"):
@@ -144,7 +145,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 class _Bucket:
-    """Of S3. boto3 is the optional extra "s3"; its errors come out as NotCopied."""
+    """S3 client. boto3 is the optional extra "s3". Its errors are raised as NotCopied."""
 
     def __init__(self) -> None:
         try:
@@ -167,7 +168,7 @@ class _Bucket:
             raise NotCopied(f"{settings.AUDIT_SEALS}: {error}") from error
 
     def names(self, folder: str) -> Iterator[str]:
-        """The objects of a folder, by name."""
+        """The objects under a prefix, by name."""
         start = self._prefix + folder
         try:
             pages = self._client.get_paginator("list_objects_v2").paginate(

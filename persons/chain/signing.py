@@ -1,7 +1,7 @@
-"""The audit's Ed25519 key: what seals and certificates are signed by.
+"""The audit's Ed25519 key, which signs seals and certificates.
 
-A key is named by its fingerprint, SHA-256 of its public half. Signatures of earlier keys are
-believed where ROLLCALL_AUDIT_PUBLIC_KEYS lists their public halves.
+A key's fingerprint is the SHA-256 of its public key. Signatures of earlier keys are trusted if
+ROLLCALL_AUDIT_PUBLIC_KEYS lists their public keys.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ SEED_BYTES = 32
 
 
 def sign(payload: Mapping[str, Any]) -> tuple[str, str]:
-    """(the key's fingerprint, hexadecimal signature) over the payload's canonical JSON."""
+    """Sign the payload's canonical JSON. Returns (key fingerprint, hexadecimal signature)."""
     private, public = _key(settings.AUDIT_KEY.reveal())
     return fingerprint_of(public), private.sign(canonical(dict(payload))).hex()
 
 
 def verify(payload: Mapping[str, Any], key: str, signature: str) -> bool:
-    """Whether the key of this fingerprint, ours or one that we trust, signed exactly this."""
+    """Whether the trusted key with this fingerprint signed exactly this payload."""
     public = public_keys().get(key)
     if public is None:
         return False
@@ -42,12 +42,12 @@ def verify(payload: Mapping[str, Any], key: str, signature: str) -> bool:
 
 
 def fingerprint() -> str:
-    """Of the key that signs now."""
+    """Fingerprint of the current signing key."""
     return fingerprint_of(_key(settings.AUDIT_KEY.reveal())[1])
 
 
 def public_keys() -> dict[str, bytes]:
-    """The public halves of all keys that are believed, by fingerprint; the one that signs first."""
+    """All trusted public keys by fingerprint, the current signing key first."""
     ours = _key(settings.AUDIT_KEY.reveal())[1]
     return {fingerprint_of(one): one for one in (ours, *_listed(tuple(settings.AUDIT_PUBLIC_KEYS)))}
 
@@ -58,7 +58,7 @@ def fingerprint_of(public: bytes) -> str:
 
 @lru_cache(maxsize=4)
 def _key(secret: str) -> tuple[Ed25519PrivateKey, bytes]:
-    """A PEM file's key; or that of 64 hexadecimal digits; or one made of a long random text."""
+    """Read a key from a PEM file or 64 hexadecimal digits, or derive it from a long random text."""
     try:
         private = _private(secret.strip())
     except (TypeError, ValueError, UnsupportedAlgorithm):

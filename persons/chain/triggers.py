@@ -1,10 +1,10 @@
-"""What the database itself refuses: changing or deleting entries and seals of the audit.
+"""Database triggers that refuse to change or delete audit entries and seals.
 
-An entry changes twice at most: when it gets its place in the chain, and when its payload is erased.
-A seal changes when it was copied outside. Whoever owns the database can take the triggers away; the
-chain's verification says so, and finds what was done meanwhile.
+Allowed changes: an entry is sealed or its payload is redacted, a seal is marked as copied outside.
+Triggers can't tell a genuine redaction; a later signed entry vouches for it (`verify.Redactions`).
+The database's owner can drop the triggers. Verification reports that, and what was altered.
 
-They are put back after every migration: SQLite makes a table anew to change it, and forgets them.
+Every migration is followed by a reinstall: SQLite rebuilds a table to alter it and drops triggers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from django.db.models import Model
 from persons.models import AuditEntry, AuditSeal
 
 PLACE = ("sequence", "previous", "hash")
-ERASED = {"target_text": "''", "before": "'{}'", "after": "'{}'", "reason": "''", "salt": "''"}
+PAYLOAD = ("target_text", "before", "after", "reason", "salt", "erased_at")
+TEXTS = ("target_text", "reason")
+"""A redaction keeps each of these unchanged or empties it."""
 ENTRIES, SEALS = AuditEntry._meta.db_table, AuditSeal._meta.db_table
 NAMES = ("audit_entry_kept", "audit_entry_stays", "audit_seal_kept", "audit_seal_stays")
 TRUNCATED = ("audit_entry_not_emptied", "audit_seal_not_emptied")
@@ -34,7 +36,7 @@ def install(db: BaseDatabaseWrapper | None = None) -> None:
 
 
 def remove(db: BaseDatabaseWrapper | None = None) -> None:
-    """For whoever empties a database of the tests."""
+    """Remove the triggers, so that tests can empty the database."""
     db = db or connections[DEFAULT_DB_ALIAS]
     with db.cursor() as cursor:
         for name in (*NAMES, *TRUNCATED):
@@ -43,7 +45,7 @@ def remove(db: BaseDatabaseWrapper | None = None) -> None:
 
 
 def missing() -> list[str]:
-    """Those that are not there or switched off."""
+    """Names of triggers that are missing or disabled."""
     db = connections[DEFAULT_DB_ALIAS]
     if db.vendor == "postgresql":
         wanted: tuple[str, ...] = (*NAMES, *TRUNCATED)
@@ -62,7 +64,7 @@ def missing() -> list[str]:
 
 
 def installed(**kwargs: Any) -> None:
-    """After a migration: `post_migrate`'s receiver."""
+    """Receiver of `post_migrate`."""
     db = connections[kwargs["using"]]
     tables = db.introspection.table_names()
     if {ENTRIES, SEALS} <= set(tables) and _has_columns(db):
@@ -70,7 +72,7 @@ def installed(**kwargs: Any) -> None:
 
 
 def _has_columns(db: BaseDatabaseWrapper) -> bool:
-    """Not so where somebody has gone back to an earlier migration."""
+    """False if the database was migrated back to an earlier state."""
     with db.cursor() as cursor:
         found = {one.name for one in db.introspection.get_table_description(cursor, ENTRIES)}
     return set(_columns(AuditEntry)) <= found
@@ -82,11 +84,11 @@ def _columns(model: type[Model]) -> list[str]:
 
 def _sqlite() -> list[str]:
     placed = _same(AuditEntry, PLACE)
-    blank = " AND ".join(f'NEW."{name}" = {value}' for name, value in ERASED.items())
-    erased = _same(AuditEntry, (*ERASED, "erased_at"))
+    texts = " AND ".join(f"NEW.{name} IN ('', OLD.{name})" for name in TEXTS)
+    erased = _same(AuditEntry, PAYLOAD)
     may = (
         f"(OLD.sequence IS NULL AND NEW.sequence IS NOT NULL AND {placed}) OR "
-        f"(OLD.erased_at IS NULL AND NEW.erased_at IS NOT NULL AND {blank} AND {erased})"
+        f"(NEW.erased_at IS NOT NULL AND NEW.salt <> OLD.salt AND {texts} AND {erased})"
     )
     copied = _same(AuditSeal, ("copied_at",))
     refuse = f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
@@ -105,10 +107,8 @@ def _same(model: type[Model], but: tuple[str, ...]) -> str:
 
 def _postgresql() -> list[str]:
     place = " ".join(f"same.{name} := OLD.{name};" for name in PLACE)
-    blank = " AND ".join(
-        f"NEW.{name} = {value}{'::jsonb' if '{' in value else ''}" for name, value in ERASED.items()
-    )
-    payload = " ".join(f"same.{name} := OLD.{name};" for name in (*ERASED, "erased_at"))
+    texts = " AND ".join(f"NEW.{name} IN ('', OLD.{name})" for name in TEXTS)
+    payload = " ".join(f"same.{name} := OLD.{name};" for name in PAYLOAD)
     entry = f"""
         CREATE OR REPLACE FUNCTION audit_entry_kept() RETURNS trigger LANGUAGE plpgsql AS $$
         DECLARE same {ENTRIES}%ROWTYPE;
@@ -117,7 +117,7 @@ def _postgresql() -> list[str]:
             IF OLD.sequence IS NULL AND NEW.sequence IS NOT NULL THEN
                 {place}
                 IF same IS NOT DISTINCT FROM OLD THEN RETURN NEW; END IF;
-            ELSIF OLD.erased_at IS NULL AND NEW.erased_at IS NOT NULL AND {blank} THEN
+            ELSIF NEW.erased_at IS NOT NULL AND NEW.salt <> OLD.salt AND {texts} THEN
                 {payload}
                 IF same IS NOT DISTINCT FROM OLD THEN RETURN NEW; END IF;
             END IF;

@@ -1,16 +1,19 @@
-"""Checks an export of an audit, on any machine with Python 3.8 or later:
+"""Verifies an export of an audit, on any machine with Python 3.8 or later:
 
     python verify.py [FOLDER] [--key FINGERPRINT] [--seals FILE]
 
-FOLDER is where the export was unpacked; this file's own by default. Exit status 0: the chain is
-whole. 1: it is not, and the first bad entry or record is named. Needs the standard library alone;
-signatures are checked where the package `cryptography` is installed.
+FOLDER is where the export was unpacked, by default the folder of this file. Exit status 0 means
+that the chain is whole; 1 that it is not, and the first bad entry or record is named. Only the
+standard library is needed. Signatures are checked if the package `cryptography` is installed.
 
-What is checked: that each entry names the one before it by its hash, that no number is missing,
-that the hash of each entry is that of what stands in it, that what it says of people is what its
-digest covers (unless that was erased), that every seal, here and in FILE, names an entry that is
-there, unaltered, and that the record of each call is there and is what the last entry of that call
-vouches for.
+The checks:
+
+- Sequence numbers have no gaps, and each entry contains the hash of the entry before it.
+- Each entry's hash matches its frame.
+- Each entry's payload matches its digest, or a later entry of the chain vouches for its redaction.
+- Every seal, here and in FILE, matches an entry of the chain.
+- Every call has a record, which matches the digest in the call's last audit entry.
+- When the export was made, the server found no differences to its own decisions and names.
 """
 
 from __future__ import annotations
@@ -25,20 +28,26 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
 VERSION = 1
+"""Version of the export format and of seals."""
+FRAME_VERSION = 2
+"""Frame version of new entries. Entries of version 1 predate signed redactions."""
+FRAME_VERSIONS = (1, FRAME_VERSION)
+REDACT, UPGRADE = "audit.redact", "audit.upgrade"
+"""Actions of entries that vouch for redactions. UPGRADE covers those that predate signing, once."""
 Said = Dict[str, Any]
 
 
-# --- What is hashed -------------------------------------------------------------------------------
+# --- Hashing --------------------------------------------------------------------------------------
 
 
 def canonical(value: Any) -> bytes:
-    """The one way to write a JSON value: sorted keys, no spaces, UTF-8, whole numbers as such."""
+    """Canonical JSON of a value: sorted keys, no spaces, UTF-8, whole floats as integers."""
     text = json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8", "surrogatepass")
 
 
 def _plain(value: Any) -> Any:
-    """As a database gives it back: 1.0 and 1 are one number, keys are texts."""
+    """The value as a database returns it: 1.0 becomes 1, keys become texts."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):
@@ -49,17 +58,17 @@ def _plain(value: Any) -> Any:
 
 
 def salted(salt: str, value: Any) -> str:
-    """Digest of something personal: without the salt, nobody can try out what it was."""
+    """Salted SHA-256 of personal data. Without the salt, guesses can't be tested against it."""
     return hashlib.sha256(salt.encode() + canonical(value)).hexdigest()
 
 
 def hash_of(frame: Said) -> str:
-    """Of an entry's frame, which names the entry before it by `previous`."""
+    """Hash of an entry's frame. Its `previous` is the hash of the entry before it."""
     return hashlib.sha256(canonical(frame)).hexdigest()
 
 
 def address_of(text: str | None) -> str:
-    """An address in one spelling; those of IPv6 have many."""
+    """The address in one canonical spelling; IPv6 allows several."""
     if not text or ":" not in text:
         return text or ""
     return ipaddress.ip_address(text).exploded
@@ -69,7 +78,7 @@ def address_of(text: str | None) -> str:
 
 
 class Broken(Exception):
-    """The first thing that is wrong: `sequence` is the entry's place, `entry` its number, or 0."""
+    """The first problem found, with `sequence` and id (`entry`) of the bad entry; 0 if unknown."""
 
     def __init__(self, sequence: int, entry: int, what: str) -> None:
         super().__init__(sequence, entry, what)
@@ -83,7 +92,7 @@ class Broken(Exception):
 
 
 class Seal(NamedTuple):
-    """That the chain had `hash` at `sequence`. `flaw` is what is wrong with the seal itself."""
+    """States that the chain had `hash` at `sequence`. `flaw` is a problem of the seal itself."""
 
     sequence: int
     hash: str
@@ -92,7 +101,7 @@ class Seal(NamedTuple):
 
 
 class Chain:
-    """A chain as far as it was followed. `seals` come by sequence. Everything raises Broken."""
+    """A chain verified entry by entry. `seals` are in order of sequence. Methods raise Broken."""
 
     def __init__(self, team: str, seals: Iterable[Seal] = ()) -> None:
         self.team, self.sequence, self.hash = team, 0, ""
@@ -101,7 +110,7 @@ class Chain:
         self._next = next(self._seals, None)
 
     def follow(self, frame: Said, digest: str) -> None:
-        """The next entry: its frame, and what its hash is said to be."""
+        """Verify the next entry: its frame against the recorded hash `digest`."""
         sequence, entry = frame["sequence"], frame["entry"]
         if sequence != self.sequence + 1:
             raise Broken(*self._misplaced(sequence, entry))
@@ -111,7 +120,7 @@ class Chain:
             raise Broken(
                 sequence, entry, "it does not follow the entry before it: one of them was altered"
             )
-        if frame["team"] != self.team or frame["version"] != VERSION:
+        if frame["team"] != self.team or frame["version"] not in FRAME_VERSIONS:
             raise Broken(sequence, entry, "it is of another chain")
         self.sequence, self.hash = sequence, digest
         while self._next is not None and self._next.sequence <= sequence:
@@ -141,7 +150,7 @@ class Chain:
         self._next = next(self._seals, None)
 
     def end(self, *, sequence: int | None = None, digest: str = "") -> None:
-        """No entry is left. `sequence` and `digest` are where it should end, if that is known."""
+        """Verify the end, after the last entry. `sequence` and `digest` are the expected head."""
         if self._next is not None:
             if self._next.flaw:
                 raise Broken(self._next.sequence, 0, f"{self._next.name} {self._next.flaw}")
@@ -159,16 +168,108 @@ class Chain:
             raise Broken(self.sequence, 0, "the chain's head names another one")
 
 
-# --- An export ------------------------------------------------------------------------------------
+# --- Redactions -----------------------------------------------------------------------------------
 
 ERASED = {"target_text": "", "before": {}, "after": {}, "reason": ""}
+BLANK = salted("", ERASED)
+"""Digest of a payload blanked before redactions were signed. Those removed everything."""
+
+
+class Blanked(NamedTuple):
+    """A redacted entry. `digest` is in its frame, `now` is the digest of what is left."""
+
+    sequence: int
+    entry: int
+    version: int
+    digest: str
+    now: str
+
+
+class Redactions:
+    """Redacted entries, and the later entries that vouch for them.
+
+    An entry with the action REDACT lists in `redacted` what it vouches for: id and sequence of each
+    entry, and its digest before and after. UPGRADE occurs once in a chain. It vouches for entries
+    that were blanked before redactions were signed, and only for frames of version 1.
+    """
+
+    def __init__(self) -> None:
+        self.unsigned: List[int] = []
+        """Sequences of entries that were blanked before redactions were signed."""
+        self.is_signed = False
+        """Whether the chain has an entry of the version with signed redactions."""
+        self._blanked: Dict[int, Blanked] = {}
+        self._steps: Dict[int, List[Tuple[str, str, bool]]] = {}
+        self._upgrade = 0
+
+    def add(self, frame: Said, payload: Said, salt: str, erased: bool) -> None:
+        """Add each entry, in order of the chain. `erased` is whether it is marked as redacted."""
+        sequence, entry = frame["sequence"], frame["entry"]
+        self.is_signed = self.is_signed or frame["version"] == FRAME_VERSION
+        now = salted(salt, payload)
+        if erased and (frame["action"] in (REDACT, UPGRADE) or now == frame["digest"]):
+            raise Broken(
+                sequence,
+                entry,
+                "what it says of its target was altered: it is said to be erased, and is not",
+            )
+        if erased:
+            self._blanked[entry] = Blanked(sequence, entry, frame["version"], frame["digest"], now)
+        elif now != frame["digest"]:
+            raise Broken(sequence, entry, "what it says of its target was altered")
+        if frame["action"] in (REDACT, UPGRADE):
+            self.vouch(frame, payload["after"])
+
+    def vouch(self, frame: Said, said: Said) -> None:
+        """Add what a REDACT or UPGRADE entry vouches for. `said` is its `after`."""
+        is_upgrade = frame["action"] == UPGRADE
+        if is_upgrade and self._upgrade not in (0, frame["entry"]):
+            raise Broken(frame["sequence"], frame["entry"], "what was old is vouched for only once")
+        if is_upgrade:
+            self._upgrade = frame["entry"]
+        for entry, _, before, after in said["redacted"]:
+            if entry < frame["entry"]:
+                self._steps.setdefault(entry, []).append((before, after, is_upgrade))
+
+    def demand(self) -> None:
+        """Verify, after the last entry, that every redaction is vouched for.
+
+        Raises Broken otherwise.
+        """
+        for one in sorted(self._blanked.values()):
+            now, reached = one.digest, set()
+            for before, after, is_upgrade in self._steps.get(one.entry, ()):
+                if before == now and (one.version == 1 or not is_upgrade):
+                    now = after
+                    reached.add(now)
+                    if is_upgrade:
+                        self.unsigned.append(one.sequence)
+            if one.now in reached:
+                continue
+            if not self.is_signed and one.now == BLANK:
+                self.unsigned.append(one.sequence)
+                continue
+            raise Broken(
+                one.sequence,
+                one.entry,
+                "what it says of its target was erased, and no later entry vouches for that: "
+                "it was altered",
+            )
+
+
+# --- An export ------------------------------------------------------------------------------------
+
 SALT_LENGTH = 32
 MOST_NAMED = 20
 Signed = Callable[[Said, str, str], str]
 
 
 def check(folder: Path, keys: list[str], outside: Path | None, say: Callable[[str], None]) -> Chain:
-    """Raises Broken. `keys` are the fingerprints that are expected; without any, all are."""
+    """Verify the export in `folder`. Raises Broken.
+
+    `keys` are fingerprints of the accepted keys; empty means any key of the export. `outside` is a
+    file of further seals. `say` prints a line of the report.
+    """
     about = json.loads((folder / "export.json").read_text(encoding="utf-8"))
     public = {hashlib.sha256(bytes.fromhex(one)).hexdigest(): one for one in about["public_keys"]}
     signed = _signatures(public, say)
@@ -178,35 +279,38 @@ def check(folder: Path, keys: list[str], outside: Path | None, say: Callable[[st
     if not seals[0] and about["entries"]:
         raise Broken(about["entries"], 0, "it has no seal")
     chain = Chain(about["team"], heapq.merge(*(sorted(some) for some in seals)))
-    calls = Calls(about["calls_until"])
+    calls, redactions = Calls(about["calls_until"]), Redactions()
     for line in _lines(folder / "entries.jsonl"):
         frame = line["frame"]
         chain.follow(frame, line["hash"])
-        _demand_payload(line, frame)
+        redactions.add(frame, line["payload"], line["salt"], bool(line["erased_at"]))
         calls.add(line, frame)
     chain.end(sequence=about["entries"], digest=about["hash"])
     if chain.sealed != chain.sequence:
         raise Broken(chain.sequence, 0, "the chain's last entry is under no seal")
+    redactions.demand()
     used = sorted({key for key in public if not keys or key in keys})
     say(f"{chain.sequence} entries, {sum(map(len, seals))} seals.")
+    if redactions.unsigned:
+        places = _some("entries", redactions.unsigned)
+        say(f"Blanked before redactions were signed, which nothing but the upgrade says: {places}.")
     _check_calls(folder / "calls.jsonl", calls, say)
+    if about.get("decisions"):
+        raise Broken(0, 0, f"the server's own records, when this was made: {about['decisions']}")
+    if "decisions" in about:
+        say("Decisions and names in the server's records were as these entries say.")
     for key in used:
         said = "as expected" if keys else "compare it with what you were told, or give it as --key"
         say(f"Key {key}: {said}.")
     return chain
 
 
-def _demand_payload(line: Said, frame: Said) -> None:
-    if line["erased_at"]:
-        if line["payload"] != ERASED or line["salt"]:
-            raise Broken(frame["sequence"], frame["entry"], "it is said to be erased, and is not")
-    elif salted(line["salt"], line["payload"]) != frame["digest"]:
-        raise Broken(frame["sequence"], frame["entry"], "what it says of its target was altered")
-
-
 class Vouched(NamedTuple):
-    """What the chain says of a call: the place of its last entry, and the digest of its record by
-    then, "" where that was erased. `older` are digests that the record also had since `until`."""
+    """What the chain says about a call: `sequence` of its last entry, and its record's digest.
+
+    `record` is "" if the entry gives no digest. `older` are digests in earlier entries. The record
+    may match one of these instead if it changed during the export.
+    """
 
     sequence: int
     record: str
@@ -214,9 +318,12 @@ class Vouched(NamedTuple):
 
 
 class Calls:
-    """The last entry of each call. The export has the records of calls that had one at `until`,
-    and took them before the chain's end: one that was changed in between is as an entry from
-    before the change vouches for."""
+    """The last entry of each call.
+
+    The export contains the records of calls that had an entry at `until`. It reads the records
+    before the end of the chain, so a call that changed in between may match an older entry.
+    `until` is None for an export without records. `late` counts entries of calls without a record.
+    """
 
     def __init__(self, until: int | None) -> None:
         self.until = until
@@ -227,7 +334,7 @@ class Calls:
         if frame["target_type"] != "call" or not frame["action"].startswith("call."):
             return
         call, sequence = int(frame["target_id"]), frame["sequence"]
-        record = "" if line["erased_at"] else str(line["payload"]["after"].get("record"))
+        record = str(line["payload"]["after"].get("record") or "")
         before = self._said.get(call)
         if self.until is None or sequence <= self.until:
             self._said[call] = Vouched(sequence, record)
@@ -244,7 +351,7 @@ class Calls:
 
 
 def _check_calls(path: Path, calls: Calls, say: Callable[[str], None]) -> None:
-    """Every call has its record, once, in order, and no other has one."""
+    """Verify that the records are exactly those of the calls, once each and in order."""
     wanted = calls.numbers()
     if calls.until is None:
         if path.exists():
@@ -253,7 +360,18 @@ def _check_calls(path: Path, calls: Calls, say: Callable[[str], None]) -> None:
         return
     if not path.exists():
         raise Broken(0, 0, f"{path.name} is missing")
-    found, changed, erased = 0, [], []
+    found, changed = _check_records(path, calls, wanted)
+    say(f"{found} records of calls, each as the call's last entry vouches for.")
+    if changed:
+        some = _some("calls", changed)
+        say(f"Of them as they were before they changed, during the export: {some}.")
+    if calls.late:
+        say(f"Not in it: records of calls with {calls.late} entries from during the export.")
+
+
+def _check_records(path: Path, calls: Calls, wanted: List[int]) -> Tuple[int, List[int]]:
+    """(number of records, calls whose record is older than their last entry)"""
+    found, changed = 0, []
     for line in _lines(path):
         call = line["call"]
         if found < len(wanted) and call > wanted[found]:
@@ -263,43 +381,35 @@ def _check_calls(path: Path, calls: Calls, say: Callable[[str], None]) -> None:
             raise Broken(0, 0, f"call {call}: no entry vouches for its record")
         if found == len(wanted) or call < wanted[found]:
             raise Broken(0, 0, f"call {call}: its record stands here again, or out of order")
-        how = _compare_record(line, said)
-        changed += [call] if how == "older" else []
-        erased += [call] if how == "erased" else []
+        changed += [call] if _compare_record(line, said) == "older" else []
         found += 1
     if found < len(wanted):
         call = wanted[found]
         last = calls.get(call)
         place = last.sequence if last else 0
         raise Broken(0, 0, f"call {call}: its record is missing, and entry {place} vouches for it")
-    say(f"{found} records of calls, each as the call's last entry vouches for.")
-    if changed:
-        say(f"Of them as they were before they changed, during the export: {_some(changed)}.")
-    if erased:
-        say(f"NOT checked, since what their last entries said was erased: {_some(erased)}.")
-    if calls.late:
-        say(f"Not in it: records of calls with {calls.late} entries from during the export.")
+    return found, changed
 
 
 def _compare_record(line: Said, said: Vouched) -> str:
-    """How a call's line is vouched for: "last", "older", or not, since the entry was "erased"."""
+    """Which entry vouches for a call's record: "last" or "older". Raises Broken if none does."""
     if set(line) == {"call", "salt", "record"} and len(line["salt"]) == SALT_LENGTH:
         digest = salted(line["salt"], line["record"])
         if digest == said.record:
             return "last"
         if digest in said.older:
             return "older"
-        if not said.record and line["record"]["call"] == line["call"]:
-            return "erased"
+    if not said.record:
+        raise Broken(0, 0, f"call {line['call']}: nothing vouches for its record")
     raise Broken(
         0, 0, f"call {line['call']}: its record is not what entry {said.sequence} vouches for"
     )
 
 
-def _some(calls: List[int]) -> str:
-    shown = ", ".join(str(call) for call in calls[:MOST_NAMED])
-    more = len(calls) - MOST_NAMED
-    return f"{len(calls)} (calls {shown}{f' and {more} more' if more > 0 else ''})"
+def _some(what: str, numbers: List[int]) -> str:
+    shown = ", ".join(str(one) for one in numbers[:MOST_NAMED])
+    more = len(numbers) - MOST_NAMED
+    return f"{len(numbers)} ({what} {shown}{f' and {more} more' if more > 0 else ''})"
 
 
 def _seals(path: Path, name: str, team: str, keys: list[str], signed: Signed) -> Iterator[Seal]:
@@ -313,7 +423,7 @@ def _seals(path: Path, name: str, team: str, keys: list[str], signed: Signed) ->
 
 
 def _signatures(public: dict[str, str], say: Callable[[str], None]) -> Signed:
-    """What is wrong with a signature, or nothing."""
+    """A function that returns what is wrong with a signature, "" if nothing is."""
 
     def known(said: Said, key: str, signature: str) -> str:
         return "" if key in public else "is signed by a key that is not in the export"
@@ -349,7 +459,7 @@ def _lines(path: Path) -> Iterator[Said]:
 
 
 def _once(pairs: List[Tuple[str, Any]]) -> Said:
-    """Who reads a name that is there twice might see the other value."""
+    """Refuse duplicate names: another JSON parser might use the other value."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name is there twice")

@@ -1,0 +1,1 @@
+"""The embedded recogniser: detects, embeds, searches and clusters faces. It knows no database."""

@@ -1,10 +1,10 @@
-"""Sorting faces into people by their looks alone: average linkage, exactly and without chance.
+"""Clusters faces into people by embedding: exact, deterministic average linkage.
 
-Two groups are as alike as their faces are on average, which for vectors of unit length is the
-product of the groups' sums. In each round all pairs merge that are each other's nearest; as a merge
-never brings a group nearer to a third one than the nearer of its halves was, that ends with the
-same groups as merging the nearest two, one pair after the other. Cosines of all with all are needed
-once, in blocks; from then on each face is compared along the edges to its nearest neighbours.
+The similarity of two groups is the mean cosine of their faces, which for unit vectors follows from
+the groups' sums. Each round merges all pairs of groups that are each other's nearest. A merge
+never brings a group nearer to a third than the nearer of its halves was. So the result equals that
+of merging the nearest two, one pair at a time. All-pairs cosines are needed once, in blocks;
+afterwards comparisons follow the edges to each face's nearest neighbours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 NEIGHBOURS = 48
-"""Edges kept for each face. Groups larger than that hold together by many such edges."""
+"""Edges kept per face. Larger groups hold together by many such edges."""
 
 _ROWS_AT_ONCE = 512
 """Bounds the memory of one product: 512 x 50,000 float32 are 102 MB."""
@@ -30,7 +30,7 @@ _EDGES_AT_ONCE = 65_536
 
 
 def no_pause() -> None:
-    """For `cluster` where nobody has to be told that it still runs."""
+    """Default `pause` of `cluster` for callers without progress to report."""
 
 
 def cluster(
@@ -42,9 +42,9 @@ def cluster(
 ) -> list[list[int]]:
     """Groups of two or more rows of `vectors`, (n, 128) of unit length; largest first.
 
-    A group's rows come nearest to its middle first. Two groups become one while their mean cosine
-    is at least `threshold`, and never where a pair of `apart` would come together. `pause` is
-    called many times a second, and may raise to stop. 50,000 rows take two minutes and 600 MB.
+    A group's rows are ordered by distance from its mean, nearest first. Two groups merge while
+    their mean cosine is at least `threshold`, unless that would join a pair of `apart`. `pause` is
+    called many times per second, and may raise to stop. 50,000 rows take two minutes and 600 MB.
     """
     n = len(vectors)
     if n < 2:
@@ -70,7 +70,7 @@ def cluster(
 
 
 def neighbours(vectors: Vectors, threshold: float, pause: Callable[[], None] = no_pause) -> Ints:
-    """(m, 2), the lower row first: each row with its nearest others from `threshold` up."""
+    """Edges (m, 2), lower row first: each row with its nearest others of at least `threshold`."""
     n = len(vectors)
     found: list[Ints] = []
     for start in range(0, n, _ROWS_AT_ONCE):
@@ -79,7 +79,7 @@ def neighbours(vectors: Vectors, threshold: float, pause: Callable[[], None] = n
         rows = np.arange(len(block))
         block[rows, start + rows] = -1.0
         if n > NEIGHBOURS:
-            # Of the rest nothing is at the bar that the last of the nearest sets.
+            # Pairs below the last of the nearest are dropped.
             bar = np.partition(block, n - NEIGHBOURS, axis=1)[:, n - NEIGHBOURS]
             wanted = block >= np.maximum(bar, threshold)[:, np.newaxis]
         else:
@@ -93,9 +93,9 @@ def neighbours(vectors: Vectors, threshold: float, pause: Callable[[], None] = n
 
 @dataclass(slots=True)
 class _State:
-    """Groups are named by one of their rows. `labels` says of each row in which group it is.
+    """Clustering state. A group is named by one of its rows; `labels` maps each row to its group.
 
-    `apart` are sorted keys of pairs of groups that must not meet.
+    `apart` are sorted keys of pairs of groups that must not merge.
     """
 
     sums: Floats
@@ -113,7 +113,7 @@ class _State:
         return np.concatenate(parts)
 
     def merge(self, pairs: Ints, edges: Ints, likeness: Floats) -> tuple[Ints, Floats]:
-        """Each pair becomes one group under its first name; the edges between what is left."""
+        """Merge each pair under its first name; returns the remaining edges and their likeness."""
         n = len(self.labels)
         into = np.arange(n)
         into[pairs[:, 1]] = pairs[:, 0]
@@ -125,7 +125,7 @@ class _State:
         moved = np.zeros(n, bool)
         moved[pairs] = True
         stale = moved[edges].any(axis=1)
-        # What touches no merged group is as it was.
+        # Edges that touch no merged group are unchanged.
         kept, known = edges[~stale], likeness[~stale]
         renamed = into[edges[stale]]
         renamed = renamed[renamed[:, 0] != renamed[:, 1]]
@@ -148,7 +148,7 @@ class _State:
 
 
 def _nearest_pairs(edges: Ints, likeness: Floats, n: int) -> Ints:
-    """(k, 2): the groups that are each other's nearest. Among equals the lowest name is nearer."""
+    """Pairs (k, 2) of groups that are each other's nearest. Ties go to the lowest name."""
     ends = np.concatenate([edges[:, 0], edges[:, 1]])
     others = np.concatenate([edges[:, 1], edges[:, 0]])
     values = np.concatenate([likeness, likeness])
@@ -163,7 +163,7 @@ def _nearest_pairs(edges: Ints, likeness: Floats, n: int) -> Ints:
 
 
 def _keys(pairs: Ints, n: int) -> Ints:
-    """Each pair as one number, whichever way round it is."""
+    """Each pair as one number, regardless of order."""
     keys: Ints = pairs.min(axis=1, initial=n) * n + pairs.max(axis=1, initial=0)
     return keys
 

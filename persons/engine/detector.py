@@ -1,14 +1,14 @@
-"""Finding faces: YuNet through OpenCV."""
+"""Detects faces with YuNet through OpenCV."""
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .nets import Nets
 from .picture import Picture
 from .weights import Model
 
@@ -24,10 +24,10 @@ _TOP_K = 5000
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """All in pixels of the picture; the box may reach beyond its edges.
+    """A detected face, in pixels of the picture; the box may extend beyond its edges.
 
     `box` is (4,): left, top, right, bottom. `landmarks` is (5, 2): the eye on the picture's left,
-    the other eye, the nose, the mouth's corner on the left, the other corner. `score` is [0, 1].
+    the other eye, the nose, the left corner of the mouth, the right corner. `score` is [0, 1].
     """
 
     box: NDArray[np.float32]
@@ -36,40 +36,37 @@ class Detection:
 
 
 class Detector:
-    """May be shared by threads: each gets a net of its own, for a net keeps state while it runs."""
+    """A YuNet detector. Safe to share between threads."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._local = threading.local()
+        self._nets = Nets(self._loaded)
 
     def find(self, picture: Picture) -> list[Detection]:
-        """Every face, from left to right. Raises BadPicture, and WeightsError at first use."""
+        """All faces from left to right. Raises BadPicture, and WeightsError on first use."""
         level = picture.coarse(MAX_SIDE)
-        net = self._net()
         height, width = level.pixels.shape[:2]
-        net.setInputSize((width, height))
-        _, rows = net.detect(cv2.cvtColor(level.pixels, cv2.COLOR_RGB2BGR))
+        pixels = cv2.cvtColor(level.pixels, cv2.COLOR_RGB2BGR)
+        with self._nets.lent() as net:
+            net.setInputSize((width, height))
+            _, rows = net.detect(pixels)
         if rows is None:  # no face; the stubs don't know
             return []
         found = [_detection(row) for row in np.asarray(rows, np.float32) / _units(level.scale)]
         return sorted(found, key=lambda detection: tuple(detection.box))
 
-    def _net(self) -> cv2.FaceDetectorYN:
-        net: cv2.FaceDetectorYN | None = getattr(self._local, "net", None)
-        if net is None:
-            # OpenCV 5 warns of a target that its new graph engine has no use for, once a net.
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-            onnx = np.frombuffer(self._model.read(), np.uint8)
-            no_config = np.empty(0, np.uint8)
-            net = cv2.FaceDetectorYN.create(
-                "onnx", onnx, no_config, (320, 320), SCORE_THRESHOLD, _NMS_THRESHOLD, _TOP_K
-            )
-            self._local.net = net
-        return net
+    def _loaded(self) -> cv2.FaceDetectorYN:
+        # OpenCV 5 warns once per net about a target that its new graph engine ignores.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        onnx = np.frombuffer(self._model.read(), np.uint8)
+        no_config = np.empty(0, np.uint8)
+        return cv2.FaceDetectorYN.create(
+            "onnx", onnx, no_config, (320, 320), SCORE_THRESHOLD, _NMS_THRESHOLD, _TOP_K
+        )
 
 
 def _units(scale: float) -> NDArray[np.float32]:
-    """Divides a row of 14 lengths, which are scaled, and a score, which is not."""
+    """Divisor for a row of 14 lengths, which are scaled, and a score, which is not."""
     return np.array([scale] * 14 + [1], np.float32)
 
 

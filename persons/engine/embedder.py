@@ -1,23 +1,23 @@
-"""Describing a face by 128 numbers: SFace through OpenCV's dnn module.
+"""Computes 128-dimensional face embeddings with SFace through OpenCV's dnn module.
 
-`cv2.FaceRecognizerSF` fails on this file in OpenCV 5.0, so the aligning is done here. Preprocessing
-was found by measuring: RGB, 0 to 255, no mean taken off; other scales make all people alike.
+`cv2.FaceRecognizerSF` fails on this file in OpenCV 5.0, so alignment is done here. The
+preprocessing was found by measuring: RGB, 0 to 255, no mean subtraction; other scales make all
+people alike.
 """
 
 from __future__ import annotations
-
-import threading
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .nets import Nets
 from .picture import Picture, Pixels
 from .store import Vectors
 from .weights import Model
 
 SIDE = 112
-"""Pixels of the square crop that SFace wants."""
+"""Side in pixels of the square crop that SFace expects."""
 
 REFERENCE = np.array(
     [
@@ -28,36 +28,35 @@ REFERENCE = np.array(
         [70.7299, 92.2041],
     ]
 )
-"""ArcFace's places of the five landmarks in that crop: eyes, nose, corners of the mouth."""
+"""ArcFace's reference positions of the five landmarks in that crop: eyes, nose, mouth corners."""
 
 Transform = NDArray[np.float64]
-"""(2, 3): takes a point of the picture to a point of the crop."""
+"""Affine transform, (2, 3), from points of the picture to points of the crop."""
 
 
 class Embedder:
-    """May be shared by threads: each gets a net of its own, for a net keeps state while it runs."""
+    """An SFace embedder. Safe to share between threads."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._local = threading.local()
+        self._nets = Nets(self._loaded)
 
     def embed(self, crop: Pixels) -> Vectors:
-        """(128,) float32 of unit length for an aligned crop. Raises WeightsError at first use."""
-        net = self._net()
-        net.setInput(cv2.dnn.blobFromImage(crop), "data")
-        vector = np.asarray(net.forward(), np.float32).reshape(-1)
+        """The embedding of an aligned crop: (128,) float32 of unit length. Raises WeightsError on
+        first use."""
+        blob = cv2.dnn.blobFromImage(crop)
+        with self._nets.lent() as net:
+            net.setInput(blob, "data")
+            # Copied: the answer may be the net's own memory, and the next thread overwrites it.
+            vector = np.array(net.forward(), np.float32).reshape(-1)
         return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9), np.float32)
 
-    def _net(self) -> cv2.dnn.Net:
-        net: cv2.dnn.Net | None = getattr(self._local, "net", None)
-        if net is None:
-            net = cv2.dnn.readNetFromONNX(np.frombuffer(self._model.read(), np.uint8))
-            self._local.net = net
-        return net
+    def _loaded(self) -> cv2.dnn.Net:
+        return cv2.dnn.readNetFromONNX(np.frombuffer(self._model.read(), np.uint8))
 
 
 def alignment(landmarks: NDArray[np.float32]) -> Transform:
-    """The turn, scale and shift that bring (5, 2) landmarks nearest to REFERENCE (least squares).
+    """The rotation, scale and translation that map (5, 2) landmarks to REFERENCE by least squares.
 
     With points as complex numbers that is w = a z + b, which can't mirror.
     """
@@ -70,7 +69,7 @@ def alignment(landmarks: NDArray[np.float32]) -> Transform:
 
 
 def crop_face(picture: Picture, transform: Transform) -> Pixels:
-    """(112, 112, 3) RGB, the face upright and in place; black beyond the picture's edge."""
+    """The aligned crop, (112, 112, 3) RGB; black beyond the picture's edge."""
     level = picture.at_least(float(np.hypot(transform[0, 0], transform[1, 0])))
     here = transform.copy()
     here[:, :2] /= level.scale

@@ -1,7 +1,7 @@
 """The embedded recogniser: the four methods of the persons API, answered in its own envelope.
 
 Source: VK Cloud Vision documentation, "Face recognition" and its OpenAPI description 1.0.3. Where
-they leave something open, the method's docstring says what is done here.
+they are ambiguous, the method's docstring documents the choice made here.
 """
 
 from __future__ import annotations
@@ -14,37 +14,44 @@ from typing import Any
 
 import cv2
 
+from ..decoding import DecodingBusy
 from ..vision import envelope, limits
 from ..vision import meta as wire
 from ..vision.errors import VisionTemporary
 from ..vision.types import Answer, Details, FaceDetail, Image, ImageStatus, Method
-from .faces import Face, face_reader
-from .gallery import Gallery, Index, assign
-from .picture import BadPicture
+from .faces import DetectedFace, face_reader
+from .gallery import Index, IndexCache, assign
+from .picture import BadPicture, pixels_of
 from .store import NewEmbedding, SpaceMoved, Store
 from .weights import Weights
 
 THRESHOLD = 0.40
-"""Cosine from which a face is a person: 0.998 of same pairs pass, 0.0002 of others (LFW style)."""
+"""Minimum cosine for a match. 0.983 of 3,482 same-person pairs of LFW pass (measured)."""
 
 ALIAS_THRESHOLD = 0.50
-"""Higher, for it compares everyone with everyone: chance has far more pairs to be wrong about."""
+"""Minimum cosine for aliases. Higher, because comparing everyone with everyone gives chance far
+more pairs."""
 
 ONE_FACE_ONLY = "face set required only one face per image"
-"""The vendor's text, for no face and for several."""
+"""The vendor's error text for no face and for several."""
 
 SPACE_FULL = "the space is full: it holds {} faces"
 SPACE_BUSY = "the space is changing too fast, try again"
 
+MOST_PIXELS = limits.MAX_IMAGES * limits.MAX_WIDTH * limits.MAX_HEIGHT
+"""Maximum pixels of all images of a request together."""
+
 _CREATE_ATTEMPTS = 100
-"""Each lost race means that somebody else's write went through: not reached in peace."""
+"""Attempts to create a person. Each lost race means that another write succeeded, so the limit is
+not reached in normal operation."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """One face of one picture and who it is. `matched`: known before, so that it may be learned."""
+    """A face of a picture and its person. `matched`: the person was known before, so the face may
+    be learned."""
 
-    face: Face
+    face: DetectedFace
     person_id: int | None
     similarity: float
     matched: bool
@@ -53,7 +60,7 @@ class _Named:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of one image of a `recognize`."""
+    """The result for one image of a `recognize`."""
 
     name: str
     named: tuple[_Named, ...] = ()
@@ -61,19 +68,30 @@ class _Outcome:
     status: ImageStatus = ImageStatus.DONE
 
 
+@dataclass(frozen=True, slots=True)
+class Accepts:
+    """The largest pictures that are taken, in pixels and bytes: by default the wire's."""
+
+    max_width: int = limits.MAX_WIDTH
+    max_height: int = limits.MAX_HEIGHT
+    max_pixels: int | None = None
+    sizes: limits.Sizes = limits.WIRE
+
+
 class Engine:
-    """A Vision backend, safe to share by threads. Holds no lock while it computes.
+    """A Vision backend, safe to share between threads. Holds no lock while it computes.
 
-    `threads` is what OpenCV may use inside one inference, for the whole process: 1 suits workers
-    that are processes or threads themselves, None leaves OpenCV's setting alone. `max_width` and
-    `max_height` may be raised above the API's where only Rollcall's own requests come in.
+    `threads` is the number of threads OpenCV may use inside one inference, for the whole process.
+    1 suits workers that are processes or threads themselves; None leaves OpenCV's setting alone.
+    `max_width`, `max_height` and `sizes` default to the cloud's limits. If the host raises them,
+    `max_pixels` bounds the cost of one picture.
 
-    Raises WeightsError at once where a model file is missing or not the one expected.
+    Raises WeightsError at once if a model file is missing or not the expected one.
     """
 
     name = "embedded"
     max_batch = 8
-    """Below the API's 100, so that results appear as they come."""
+    """Below the API's 100, so that results appear progressively."""
 
     def __init__(
         self,
@@ -83,8 +101,7 @@ class Engine:
         alias_threshold: float = ALIAS_THRESHOLD,
         weights: Weights | None = None,
         capacity: int = limits.FACES_PER_SPACE,
-        max_width: int = limits.MAX_WIDTH,
-        max_height: int = limits.MAX_HEIGHT,
+        accepts: Accepts | None = None,
         threads: int | None = 1,
     ) -> None:
         weights = weights or Weights.default()
@@ -93,12 +110,12 @@ class Engine:
             cv2.setNumThreads(threads)
         self.model = str(weights)
         self._store = store
-        self._gallery = Gallery(store)
+        self._gallery = IndexCache(store)
         self._reader = face_reader(weights)
         self._threshold = threshold
         self._alias_threshold = alias_threshold
         self._capacity = capacity
-        self._max_width, self._max_height = max_width, max_height
+        self._accepts = accepts or Accepts()
 
     def at(self, *, threshold: float, alias_threshold: float | None = None) -> Engine:
         """The same engine, its models and indexes shared, with a space's own thresholds."""
@@ -108,20 +125,28 @@ class Engine:
             other._alias_threshold = alias_threshold
         return other
 
-    def faces(self, data: bytes) -> list[Face]:
-        """Every face of an encoded picture, from left to right. Raises BadPicture."""
-        return self._reader.read(data, max_width=self._max_width, max_height=self._max_height)
+    def faces(self, data: bytes) -> list[DetectedFace]:
+        """All faces of an encoded picture from left to right. Raises BadPicture."""
+        return self._reader.read(
+            data,
+            max_width=self._accepts.max_width,
+            max_height=self._accepts.max_height,
+            max_pixels=self._accepts.max_pixels,
+        )
 
     def call(self, method: Method, meta: Mapping[str, Any], images: Sequence[Image]) -> Answer:
-        """The answer to one request; a wrong one is answered with an envelope of status 400.
+        """Answer one request; an invalid one gets an envelope of status 400.
 
-        Raises VisionTemporary where OpenCV gave out, for want of memory for instance; what the
-        Store raises goes through. What was written before stays, and is found when asked again.
+        Raises VisionTemporary if OpenCV failed, for example for lack of memory, or if no helper
+        was free to open a picture. Errors of the Store propagate. Earlier writes of the request
+        persist, and a repeated request finds them.
         """
         try:
             body, details = self._answer(wire.parse(method, meta), images)
         except wire.BadMeta as error:
             return Answer(envelope.failure(400, str(error)))
+        except DecodingBusy as error:
+            raise VisionTemporary(str(error)) from error
         except cv2.error as error:
             raise VisionTemporary(f"the recogniser failed: {error}") from error
         return Answer(envelope.success(body), details=details)
@@ -131,17 +156,30 @@ class Engine:
     ) -> tuple[dict[str, Any], Details | None]:
         match request:
             case wire.SetRequest():
-                return self._set(request, wire.pick_images(request.names, images)), None
+                return self._set(request, self._picked(request, images)), None
             case wire.RecognizeRequest():
-                return self._recognize(request, wire.pick_images(request.names, images))
+                return self._recognize(request, self._picked(request, images))
             case wire.DeleteRequest():
                 return self._delete(request), None
             case wire.TruncateRequest():
                 self._store.clear(request.space)
                 return {}, None
 
+    def _picked(
+        self, request: wire.SetRequest | wire.RecognizeRequest, images: Sequence[Image]
+    ) -> list[Image]:
+        """Raises BadMeta also where they have more pixels together than the cloud's limits allow:
+        a request costs no more than it ever could."""
+        picked = wire.pick_images(request.names, images, self._accepts.sizes)
+        if (
+            self._accepts.max_pixels is not None
+            and pixels_of(one.data for one in picked) > MOST_PIXELS
+        ):
+            raise wire.BadMeta(f"the images together have more than {MOST_PIXELS} pixels")
+        return picked
+
     def _set(self, request: wire.SetRequest, images: Sequence[Image]) -> dict[str, Any]:
-        """Adds to what the person has; the same bytes for the same person again change nothing."""
+        """Enrol pictures of a person. The same bytes for the same person again change nothing."""
         errors: dict[str, str] = {}
         new: dict[str, NewEmbedding] = {}
         for entry, image in zip(request.images, images, strict=True):
@@ -167,18 +205,19 @@ class Engine:
         }
 
     def _delete(self, request: wire.DeleteRequest) -> dict[str, Any]:
-        """Removes the person. Deleting someone who is not there is done, not an error."""
+        """Remove the person. Deleting a person who doesn't exist succeeds."""
         self._store.remove(request.space, [image.person_id for image in request.images])
         return {"objects": [envelope.done(name) for name in request.names]}
 
     def _recognize(
         self, request: wire.RecognizeRequest, images: Sequence[Image]
     ) -> tuple[dict[str, Any], Details]:
-        """Names the faces image by image, so that a person created for one is found in the next.
+        """Name the faces image by image, so that a person created for one is found in the next.
 
-        Searcher 0 weighs all people: a face whose best person is somebody else in the picture takes
-        its next best. Searcher 1 asks for the nearest neighbour alone: it is that person or nobody.
-        An image without a face has no `persons`. A face that is nobody has its best similarity.
+        Searcher 0 weighs all people: if two faces match one person, the less similar one takes its
+        next best. Searcher 1 considers the nearest neighbour alone: the face is that person or
+        nobody. An image without a face has no `persons`. An unmatched face has its best
+        similarity.
 
         `aliases` are the other people with a face within the alias threshold of one of this
         person's; `aliases_changed` says that they changed for someone this request wrote to.
@@ -239,10 +278,10 @@ class Engine:
         self,
         request: wire.RecognizeRequest,
         index: Index,
-        faces: Sequence[Face],
+        faces: Sequence[DetectedFace],
         created: Mapping[int, int],
     ) -> list[_Named]:
-        """All faces of one picture; those in `created` keep the person that was made of them."""
+        """Name all faces of one picture. Faces in `created` keep the person created from them."""
         others = [i for i in range(len(faces)) if i not in created]
         outcomes = assign(
             index,
@@ -258,7 +297,7 @@ class Engine:
             detail = FaceDetail(
                 index.picture(match.person_id, faces[i].vector) if match else "",
                 second.person_id if second else None,
-                _told(second.similarity) if second else None,
+                _similarity_of(second.similarity) if second else None,
             )
             named[i] = _Named(faces[i], person_id, outcome.similarity, match is not None, detail)
         return [named[i] for i in range(len(faces))]
@@ -288,7 +327,7 @@ def _person(named: _Named, aliases: Sequence[int]) -> dict[str, Any]:
         "coord": [face.box.left, face.box.top, face.box.right, face.box.bottom],
         "confidence": round(face.score, 5),
         "awesomeness": round(face.awesomeness, 4),
-        "similarity": _told(named.similarity),
+        "similarity": _similarity_of(named.similarity),
         "frontality": round(face.frontality, 4),
         "visibility": round(face.visibility, 4),
     }
@@ -297,8 +336,8 @@ def _person(named: _Named, aliases: Sequence[int]) -> dict[str, Any]:
     return person
 
 
-def _told(cosine: float) -> float:
-    """As the wire tells a similarity."""
+def _similarity_of(cosine: float) -> float:
+    """A cosine as a similarity on the wire."""
     return round(min(max(cosine, 0.0), 1.0), 4)
 
 

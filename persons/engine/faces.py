@@ -1,4 +1,4 @@
-"""A picture in, its faces out: detector, embedder and quality put together."""
+"""Reads all faces of a picture: detector, embedder and quality combined."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from ..decoding import PictureSource
 from ..vision import limits
 from ..vision.envelope import clip
 from ..vision.types import Box
@@ -19,11 +20,11 @@ from .store import Vectors
 from .weights import Weights
 
 SAME_BOX = 0.3
-"""Detectors draw their boxes differently around the same face: overlap from here on is enough."""
+"""Minimum overlap for two boxes to be the same face: detectors draw their boxes differently."""
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class DetectedFace:
     """`box` is in pixels of the picture, inside it; `vector` is (128,) float32 of unit length.
 
     `score` (the detector's), `visibility` and `awesomeness` are [0, 1], `frontality` is [-1, 1].
@@ -38,7 +39,8 @@ class Face:
 
 
 class FaceReader:
-    """May be shared by threads; each loads the nets at its first picture, in about 0.25 s."""
+    """Reads faces. Safe to share between threads; each loads the nets at its first picture, in
+    about 0.25 s."""
 
     def __init__(self, weights: Weights) -> None:
         self._detector = Detector(weights.detector)
@@ -50,17 +52,24 @@ class FaceReader:
         *,
         max_width: int = limits.MAX_WIDTH,
         max_height: int = limits.MAX_HEIGHT,
-    ) -> list[Face]:
-        """Every face of an encoded picture, from left to right. Raises BadPicture."""
-        picture = read_picture(data, max_width=max_width, max_height=max_height)
-        faces = (self._face(picture, found) for found in self._detector.find(picture))
-        return [face for face in faces if face is not None]
+        max_pixels: int | None = None,
+    ) -> list[DetectedFace]:
+        """All faces of an encoded picture, from left to right.
+
+        Raises BadPicture, and DecodingBusy if no helper is free.
+        """
+        with PictureSource(data) as source:
+            picture = read_picture(
+                source, max_width=max_width, max_height=max_height, max_pixels=max_pixels
+            )
+            faces = (self._face(picture, found) for found in self._detector.find(picture))
+            return [face for face in faces if face is not None]
 
     def describe(self, pixels: Pixels, box: Box) -> Vectors:
-        """(128,) of the one face in `box` of a picture that is mostly this face.
+        """The embedding, (128,), of the face in `box` of a picture that is mostly this face.
 
-        Aligned by its landmarks where the detector sees it there; else as it stands in the box,
-        for another detector may have found a face that ours does not.
+        Aligned by landmarks if the detector finds the face there. Otherwise the box itself is
+        used, since another detector may have found a face that ours does not.
         """
         picture = OpenPicture(pixels)
         found = [(_overlap(one, box), one) for one in self._detector.find(picture)]
@@ -74,7 +83,7 @@ class FaceReader:
         crop = cv2.resize(face, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         return self._embedder.embed(np.asarray(crop, np.uint8))
 
-    def _face(self, picture: Picture, found: Detection) -> Face | None:
+    def _face(self, picture: Picture, found: Detection) -> DetectedFace | None:
         left, top, right, bottom = (round(float(edge)) for edge in found.box)
         box = clip(Box(left, top, right, bottom), picture.width, picture.height)
         if box is None:
@@ -82,7 +91,7 @@ class FaceReader:
         transform = alignment(found.landmarks)
         crop = crop_face(picture, transform)
         frontal = quality.frontality(found.landmarks)
-        return Face(
+        return DetectedFace(
             box=box,
             score=found.score,
             vector=self._embedder.embed(crop),
@@ -105,5 +114,6 @@ def _overlap(found: Detection, box: Box) -> float:
 
 @lru_cache(maxsize=4)
 def face_reader(weights: Weights) -> FaceReader:
-    """One reader for all engines of the same weights, so that a thread loads them once."""
+    """A shared reader for all engines with the same weights, so that each thread loads them
+    once."""
     return FaceReader(weights)

@@ -1,4 +1,4 @@
-"""Searching a space: exactly, over one matrix, rebuilt when the space's version has moved.
+"""Exact search of a space over one matrix, rebuilt when the space's version changes.
 
 A space holds at most 75,000 faces, so an approximate index would save little and cost determinism.
 """
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .store import LEARNED, Snapshot, Store, Vectors
+from .store import LEARNED, SpaceVectors, Store, Vectors
 
 _DECIMALS = 5
-"""Cosines are compared as rounded, so that equal faces tie however the sums were ordered."""
+"""Decimals to which cosines are rounded, so that equal faces tie regardless of summation order."""
 
 _QUERIES_AT_ONCE = 32
 """Bounds the memory of one product: 75,000 x 32 float32 are 10 MB."""
@@ -22,16 +22,16 @@ _QUERIES_AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A person whom a face resembles; `similarity` is the cosine with the person's nearest row."""
+    """A person similar to a face; `similarity` is the cosine with the person's nearest row."""
 
     person_id: int
     similarity: float
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Who a face of a picture is: its match, if any, its similarity, and the nearest other person,
-    whether or not that one was near enough."""
+class Identification:
+    """Identity of a face: its match, if any, its similarity, and the nearest other person, whether
+    or not that one reached the threshold."""
 
     match: Match | None
     similarity: float
@@ -39,20 +39,20 @@ class Outcome:
 
 
 class Index:
-    """One space at one version, ready to be searched. Immutable, may be shared by threads."""
+    """A searchable index of one space at one version. Immutable, safe to share between threads."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: SpaceVectors) -> None:
         self.version = snapshot.version
         self._rows = snapshot.person_ids
         self._vectors = np.ascontiguousarray(snapshot.vectors, np.float32)
         self._digests = snapshot.digests
         self.pictures = int(np.count_nonzero(snapshot.digests != LEARNED.encode()))
-        """How many there are enrolled."""
+        """Number of enrolled pictures."""
         # Rows come ordered by person, so a person is one run of rows.
         self.person_ids, self._starts = np.unique(snapshot.person_ids, return_index=True)
 
     def scores(self, queries: Vectors) -> Vectors:
-        """(people, q): the best cosine of each person with each of (q, 128) queries."""
+        """Scores (people, q): the best cosine of each person with each of (q, 128) queries."""
         if not len(self._rows):
             return np.empty((0, len(queries)), np.float32)
         parts = []
@@ -68,7 +68,8 @@ class Index:
         return [self._ranked(column, limit) for column in self.scores(queries).T]
 
     def picture(self, person_id: int, vector: Vectors) -> str:
-        """The digest of this person's row that is nearest to (128,); "" if they are not there."""
+        """Digest of this person's row nearest to `vector`, (128,); "" if the person is not in the
+        index."""
         start, end = np.searchsorted(self._rows, [person_id, person_id + 1])
         if start == end:
             return ""
@@ -86,10 +87,10 @@ class Index:
         return tuple(self.person_ids[near[np.argsort(-scores[near], kind="stable")]].tolist())
 
     def with_person(self, version: int, person_id: int, vector: Vectors, digest: str) -> Index:
-        """The index after a person who was not there was created."""
+        """The index after the creation of a new person."""
         at = int(np.searchsorted(self._rows, person_id))
         return Index(
-            Snapshot(
+            SpaceVectors(
                 version,
                 np.insert(self._rows, at, person_id),
                 np.insert(self._vectors, at, vector, axis=0),
@@ -100,15 +101,15 @@ class Index:
     def _ranked(self, scores: NDArray[np.float32], limit: int) -> list[Match]:
         top = np.arange(len(scores))
         if limit < len(scores):
-            # Everyone at least as good as the one at the limit, so that ties are not cut by chance.
+            # Include everyone tied with the last one, so that ties are not cut arbitrarily.
             top = np.flatnonzero(scores >= np.partition(scores, -limit)[-limit])
         order = top[np.argsort(-scores[top], kind="stable")][:limit]
         return [Match(int(self.person_ids[i]), float(scores[i])) for i in order]
 
 
-class Gallery:
-    """The indexes of a store's spaces. The version is asked each time, so that what any process
-    enrolled is found at once."""
+class IndexCache:
+    """Cached indexes of a store's spaces. Each access checks the version, so that another
+    process's enrolments are found at once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -124,7 +125,8 @@ class Gallery:
     def create(
         self, space: int, index: Index, vector: Vectors, digest: str, capacity: int
     ) -> int | None:
-        """A new person of a space that is still as in `index`; the id, or None if it is full.
+        """Create a person if the space is unchanged since `index`; returns the id, or None if it
+        is full.
 
         Raises SpaceMoved.
         """
@@ -133,7 +135,7 @@ class Gallery:
         )
         if person_id is not None:
             version = self._store.version(space)
-            # One step of the version can only be this write, which spares reading the space again.
+            # A version one higher is this write alone, so the space need not be read again.
             if version == index.version + 1:
                 self._indexes[space] = index.with_person(version, person_id, vector, digest)
         return person_id
@@ -146,18 +148,18 @@ def assign(
     threshold: float,
     nearest_only: bool = False,
     taken: Collection[int] = (),
-) -> list[Outcome]:
-    """Who the faces of one picture are.
+) -> list[Identification]:
+    """Assign people to the faces of one picture.
 
-    Nobody is twice in one picture: where two faces resemble the same person, the more similar one
-    keeps it, and the other takes its next person above `threshold`, or nobody; with `nearest_only`
-    it always is nobody. People in `taken` are already in the picture. The similarity of a face that
-    is nobody is that with the nearest person who was free to it.
+    Each person appears once per picture. If two faces match one person, the more similar one keeps
+    it. The other takes its next person above `threshold`, or nobody; with `nearest_only` it is
+    always nobody. People in `taken` are already in the picture. The similarity of an unmatched
+    face is that with the nearest person available to it.
     """
     if not vectors:
         return []
-    # Each other face, and each person already taken, can spoil at most one candidate. One more is
-    # the runner-up, should all of them be needed.
+    # Each other face, and each person already taken, can rule out at most one candidate. One more
+    # is the runner-up, if all of them are needed.
     limit = len(vectors) + len(taken)
     near = index.search(np.stack(list(vectors)), limit + 1)
     candidates = [matches[: 1 if nearest_only else limit] for matches in near]
@@ -174,12 +176,12 @@ def assign(
             used.add(person_id)
             chosen[face] = Match(person_id, -minus_similarity)
 
-    def outcome(face: int) -> Outcome:
+    def outcome(face: int) -> Identification:
         match = chosen.get(face)
         if match is None:
             free = [one.similarity for one in candidates[face] if one.person_id not in used]
-            return Outcome(None, max(free, default=0.0), next(iter(near[face]), None))
+            return Identification(None, max(free, default=0.0), next(iter(near[face]), None))
         others = (one for one in near[face] if one.person_id != match.person_id)
-        return Outcome(match, match.similarity, next(others, None))
+        return Identification(match, match.similarity, next(others, None))
 
     return [outcome(face) for face in range(len(vectors))]

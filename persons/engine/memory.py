@@ -1,4 +1,4 @@
-"""A Store in memory, for tests, measurements and programs that keep nothing."""
+"""An in-memory Store, for tests, measurements and programs that persist nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .store import DIGESTS, LEARNED, NewEmbedding, Snapshot, SpaceMoved, Vectors
+from .store import DIGESTS, LEARNED, NewEmbedding, SpaceMoved, SpaceVectors, Vectors
 
 DIMENSIONS = 128
 
@@ -32,7 +32,7 @@ class _Space:
     next_id: int = 1
 
     def enrolled(self) -> int:
-        """What counts against the capacity: a learned embedding does not."""
+        """Number of rows that count against the capacity: learned embeddings do not."""
         return sum(len(person.enrolled) for person in self.people.values())
 
 
@@ -45,11 +45,11 @@ class MemoryStore:
         with self._lock:
             return self._space(space).version
 
-    def load(self, space: int) -> Snapshot:
+    def load(self, space: int) -> SpaceVectors:
         with self._lock:
             state = self._space(space)
             rows = [(i, *row) for i in sorted(state.people) for row in state.people[i].rows()]
-            return Snapshot(
+            return SpaceVectors(
                 state.version,
                 np.array([i for i, _, _ in rows], np.int64),
                 np.array([vector for _, _, vector in rows], np.float32).reshape(-1, DIMENSIONS),

@@ -1,6 +1,6 @@
-"""What landmarks and crop tell about a face, in the ranges of the wire.
+"""Face quality measures from landmarks and crop, in the ranges of the wire.
 
-These are geometry and sharpness, not models: nothing here knows an expression, an age or a sex.
+These are geometry and sharpness, not models: no expression, age or sex is estimated.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from .embedder import SIDE, Transform
 from .picture import Pixels
 
 _GOOD_EYE_DISTANCE = 60.0
-"""Pixels; from about here on more of them tell the recogniser nothing new."""
+"""Pixels between the eyes. Beyond about this, more resolution doesn't help the recogniser."""
 
 _HALF_SHARP = 100.0
 """Variance of the Laplacian of an aligned crop; in-focus portraits have several hundred."""
 
 
 def frontality(landmarks: NDArray[np.float32]) -> float:
-    """[-1, 1]: 1 with the nose midway between the eyes, -1 with it below or beyond one of them.
+    """In [-1, 1]: 1 with the nose midway between the eyes, -1 with it below or beyond one of them.
 
-    It sees the head turn left and right, not nod.
+    It measures turning the head left and right, not nodding.
     """
     eyes = landmarks[1] - landmarks[0]
     length = float(eyes @ eyes)
@@ -33,9 +33,9 @@ def frontality(landmarks: NDArray[np.float32]) -> float:
 
 
 def visibility(transform: Transform, width: int, height: int) -> float:
-    """[0, 1]: the share of the aligned crop that lies inside the picture.
+    """In [0, 1]: the share of the aligned crop that lies inside the picture.
 
-    A hand or a mask before the face does not lower it.
+    Occlusion by a hand or mask does not lower it.
     """
     back = cv2.invertAffineTransform(transform)
     grid = np.stack(np.meshgrid(*[np.linspace(0, SIDE, 17)] * 2), axis=-1).reshape(-1, 2)
@@ -46,10 +46,10 @@ def visibility(transform: Transform, width: int, height: int) -> float:
 def awesomeness(
     score: float, landmarks: NDArray[np.float32], crop: Pixels, frontal: float
 ) -> float:
-    """[0, 1]: how good the face is for recognising, the wire's "conditional coolness".
+    """In [0, 1]: how suitable the face is for recognition, the wire's "conditional coolness".
 
     The detector's score times the geometric mean of three: size (eye distance, full from 60 px),
-    sharpness (variance of the Laplacian v as v / (v + 100)) and frontality brought to [0, 1].
+    sharpness (variance of the Laplacian v as v / (v + 100)) and frontality mapped to [0, 1].
     """
     size = min(1.0, float(np.linalg.norm(landmarks[1] - landmarks[0])) / _GOOD_EYE_DISTANCE)
     variance = float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())

@@ -1,4 +1,5 @@
-"""What the embedded recogniser needs kept. It knows no database; its host gives it a Store."""
+"""The storage interface of the embedded recogniser. The engine knows no database; its host
+provides a Store."""
 
 from __future__ import annotations
 
@@ -12,13 +13,13 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 
 LEARNED = "learned"
-"""In the place of a digest: the row is the mean of what was recognised, and no picture."""
+"""Used instead of a digest for a row that is the mean of recognised faces, not a picture."""
 
 DIGESTS = np.dtype("S64")
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class SpaceVectors:
     """Every embedding of one space at one version.
 
     `vectors` is (n, 128) float32, rows of unit length; `person_ids` is (n,) int64, row by row.
@@ -45,43 +46,45 @@ class NewEmbedding:
 
 
 class SpaceMoved(Exception):
-    """The space changed since it was read: read it again and decide anew."""
+    """The space changed since it was read: read it again and retry."""
 
 
 class Store(Protocol):
-    """Spaces of embeddings. Every write raises the space's version, in the write's transaction.
+    """Spaces of embeddings. Every write increments the space's version in the same transaction.
 
-    Implementations are safe to call from several threads and processes.
+    Implementations must be safe to call from several threads and processes.
     """
 
     def version(self, space: int) -> int:
         """The space's version now; 0 for a space never written to."""
         ...
 
-    def load(self, space: int) -> Snapshot: ...
+    def load(self, space: int) -> SpaceVectors: ...
 
     def add(self, space: int, embeddings: Sequence[NewEmbedding], *, capacity: int) -> list[bool]:
-        """Add all, in one transaction. False at a position where the space was full (nothing added
-        there); True where the row was added or was there already."""
+        """Add all, in one transaction. False at the positions where the space was full and nothing
+        was added; True where the row was added or already existed."""
         ...
 
     def create(
         self, space: int, vector: Vectors, digest: str, *, if_version: int, capacity: int
     ) -> int | None:
-        """Add a person under an id that no one in the space has or ever had.
+        """Add a person under an id never used in the space before.
 
-        Its id, or None if the space is full. Raises SpaceMoved when the space is not at
-        `if_version` any more: search again, somebody else may have created the face meanwhile."""
+        Returns its id, or None if the space is full. Raises SpaceMoved if the space is no longer
+        at `if_version`: search again, since another process may have created the face meanwhile.
+        """
         ...
 
     def learn(self, space: int, person_id: int, vector: Vectors) -> bool:
         """Fold a face into the person's one learned embedding (running mean, of unit length).
 
-        False if the person is not in the space any more."""
+        False if the person is no longer in the space.
+        """
         ...
 
     def remove(self, space: int, person_ids: Sequence[int]) -> list[bool]:
-        """Delete these people's embeddings. True at a position where there was something."""
+        """Delete these people's embeddings. True at the positions where there were any."""
         ...
 
     def clear(self, space: int) -> None: ...

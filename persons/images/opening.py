@@ -1,135 +1,215 @@
-"""Opening a stranger's file with Pillow: which formats, how large, and what an error means.
+"""Opens untrusted files: size limits, checks before decoding, and the meaning of decoder errors.
 
-Everything here happens before and around decoding. Formats are told by content, never by name.
+Everything that decodes an upload goes through `opened`. Orientation is read here, once for all
+formats, and the caller applies it: `Source.pixels` returns pixels as stored.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, Final
 
 import pillow_heif
 
-# Imported for the side effect: a plugin that is not registered yet makes Pillow import all of them.
+# Imported for the side effect: an unregistered plugin makes Pillow import all of them.
 from PIL import (
+    AvifImagePlugin,  # noqa: F401
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
     Image,
     ImageFile,
+    Jpeg2KImagePlugin,  # noqa: F401
     JpegImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    TiffImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
 )
 
 from persons.vision.limits import MIN_SIDE
 
+from .budget import check_budget, check_tiff, check_webp_canvas
+from .formats import HEAD, SEQUENCES, named, sniffed, unsupported
+from .heifs import Heif
+from .jpegs import frame_of
+from .metadata import EXIF_MARK, PNG_HEAD, Metadata, metadata_of, png_chunks
 from .refusal import ImageRefused, Refusal
+from .tiff_pictures import TiffPicture, Unknown
+from .tiff_pixels import image_of
 
 MAX_FILE_BYTES: Final = 50_000_000
 MAX_PIXELS: Final = 100_000_000
-"""300 MB as RGB, which is what a worker can hold beside its engine."""
+"""300 MB as RGB, which a worker can hold beside its engine."""
 MAX_SIDE: Final = 30_000
 
-# Pillow's own guard, behind ours: above twice this many pixels it raises before decoding, above
-# this many it warns. Set once for the process because it is a global, and the same for all threads.
+# Pillow's own guard, as a second line: it warns above this many pixels and raises above twice as
+# many, before decoding. It is a global, so it is set once for the process.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
-# Depth maps and embedded thumbnails are never used; without thumbnails a decode is always of the
-# picture itself, which is what `inspect` has to test. Two threads: workers run side by side.
+# Depth maps and embedded thumbnails are never used. Without thumbnails a decode is always of the
+# picture itself, which `inspect` has to test. Two threads, because workers run in parallel.
 pillow_heif.register_heif_opener(
     thumbnails=False, depth_images=False, aux_images=False, decode_threads=2
 )
 
-TURNED_BY_DECODER: Final = frozenset({"TIFF", "HEIF"})
-"""Formats whose plugins turn size and pixels themselves: turning again would turn twice."""
-
-_HEIF_STILLS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1"})
-_HEIF_SEQUENCES = frozenset({b"hevc", b"hevx", b"hevm", b"hevs", b"msf1"})
-_HEAD = 512
 _MAX_SCANS = 200
-"""Progressive pictures have about ten. Each costs a walk over all pixels, in a few bytes."""
+"""Progressive pictures have about ten scans. Each costs a pass over all pixels for a few bytes."""
 
-_FOREIGN: tuple[tuple[re.Pattern[bytes], str], ...] = (
-    (re.compile(rb"GIF8[79]a"), "a GIF"),
-    (re.compile(rb"BM....\0\0\0\0", re.DOTALL), "a BMP"),
-    (re.compile(rb"8BPS"), "a Photoshop file"),
-    (re.compile(rb"%PDF-"), "a PDF"),
-    (re.compile(rb"\s*(<\?xml.*)?<svg", re.DOTALL), "an SVG drawing"),
-    (re.compile(rb"\0\0\0\x0cJXL |\xff\x0a"), "a JPEG XL"),
-    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "a JPEG 2000"),
-    (re.compile(rb"\0\0\x01\0[^\0]\0"), "an icon"),
-    (re.compile(rb"....ftypavi[fs]", re.DOTALL), "an AVIF"),
-    (re.compile(rb"....ftypcrx |(II|MM).{6}CR|IIRO|IIU\0|FUJIFILMCCD", re.DOTALL), "a camera raw"),
-    (re.compile(rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI ", re.DOTALL), "a video"),
+_UNKNOWN_KIND = re.compile(
+    r"unsupported|not supported|unrecogni[sz]ed|not implemented|unknown (?!error)|cannot handle",
+    re.IGNORECASE,
 )
 
 
-@contextmanager
-def opened(file: BinaryIO) -> Iterator[tuple[ImageFile.ImageFile, str]]:
-    """The image, its header read but nothing decoded, and its format's name.
+@dataclass(frozen=True, slots=True)
+class InspectedFile:
+    """An open file whose header was read and size checked; no pixels are decoded yet."""
 
-    Names: "JPEG", "PNG", "TIFF", "WEBP", "HEIF". The caller's file stays open. Raises ImageRefused
-    for what may not come in; whatever Pillow raises inside the block becomes TRUNCATED.
+    kind: str
+    metadata: Metadata
+    orientation: int
+    """EXIF orientation, 1 to 8, that the caller still has to apply to `pixels`."""
+    picture: ImageFile.ImageFile | TiffPicture
+    file: BinaryIO
+    may_be_drafted: bool = False
+    has_frames: bool = False
+    """Whether a PNG had further frames, which are removed before decoding."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as stored."""
+        if isinstance(self.picture, TiffPicture):
+            return self.picture.width, self.picture.height
+        return self.picture.size
+
+    @property
+    def mode(self) -> str:
+        """Pillow's mode; "" for a TIFF, which has more kinds than Pillow's modes."""
+        return "" if isinstance(self.picture, TiffPicture) else self.picture.mode
+
+    @property
+    def is_animated(self) -> bool:
+        """Whether the file holds more than one picture."""
+        if isinstance(self.picture, TiffPicture):
+            return self.picture.has_more_pages
+        return self.has_frames or bool(getattr(self.picture, "is_animated", False))
+
+    def pixels(self) -> Image.Image:
+        """Decode: any mode, orientation as stored."""
+        if isinstance(self.picture, TiffPicture):
+            return image_of(self.picture)
+        check_budget(self.file, self.picture, self.kind)
+        self.picture.load()
+        # A HEIF's true size is known only after decoding.
+        check_size(*self.picture.size)
+        return self.picture
+
+    def shrink(self, at_least: tuple[int, int]) -> None:
+        """Load a JPEG at a half, a quarter or an eighth of its size, but not below `at_least`
+        (width, height, as stored). Other formats are unaffected."""
+        if self.may_be_drafted and isinstance(self.picture, ImageFile.ImageFile):
+            self.picture.draft(None, at_least)
+
+    def verify_whole(self) -> None:
+        """Decode to verify that the file is whole, a JPEG at an eighth of its size."""
+        if self.may_be_drafted and isinstance(self.picture, ImageFile.ImageFile):
+            width, height = self.picture.size
+            self.shrink((max(1, width // 8), max(1, height // 8)))
+            check_budget(self.file, self.picture, self.kind)
+            self.picture.load()
+        else:
+            self.pixels()
+
+
+@contextmanager
+def opened(file: BinaryIO) -> Iterator[InspectedFile]:
+    """Open a file for decoding; it stays open afterwards.
+
+    Raises ImageRefused for a file that is not accepted, and turns whatever a decoder raises inside
+    the block into ImageRefused too.
     """
     file.seek(0)
-    head = file.read(_HEAD)
-    kind = _sniff(head)
+    head = file.read(HEAD)
+    kind = sniffed(head)
     try:
+        if kind == "TIFF":
+            yield _tiff(file)
+            return
+        if kind in ("HEIF", "AVIF"):
+            kind = _checked_heif(file, kind)
+        if kind == "BMP":
+            _check_bmp(head)
+        metadata = metadata_of(file, kind)
+        may_be_drafted = kind == "JPEG" and _check_jpeg(file)
         if kind == "WEBP":
-            # Pillow allocates two canvases when it opens a WebP, before its size can be asked.
+            # Pillow allocates two canvases on opening a WebP, before its size can be read.
             check_size(*_webp_size(head))
-        file.seek(0)
-        with Image.open(file, formats=[kind]) as image:
+            check_webp_canvas(*_webp_size(head))
+        plain, has_frames = minimal_png(file) if kind == "PNG" else (file, False)
+        plain.seek(0)
+        with Image.open(plain, formats=[kind]) as image:
             check_size(*image.size)
-            _check_structure(file, image, kind)
-            yield image, kind
+            if kind == "JPEG" and image.info.get("progressive"):
+                _check_scans(file)
+            turn = _turn(file, image, kind, metadata)
+            check_budget(file, image, kind, smallest=may_be_drafted)
+            yield InspectedFile(kind, metadata, turn, image, file, may_be_drafted, has_frames)
     except (ImageRefused, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels() from error
     except Exception as error:
-        # Pillow's plugins raise nearly everything on hostile bytes. A number says that it was the
-        # disk, not the picture, and the disk's troubles are not the uploader's; but EINVAL is what
-        # a seek to a nonsensical offset in the header gives.
+        # Pillow's plugins raise nearly anything on hostile bytes. An errno means that the disk
+        # failed, which is not the uploader's fault. The exception is EINVAL, which a seek to a
+        # nonsensical offset in the header causes.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
-        if kind == "HEIF" and head[8:12] in _HEIF_SEQUENCES:
-            raise ImageRefused(
-                Refusal.ANIMATED,
-                "This HEIC file is a moving sequence without a still picture. "
-                "Export one frame of it as JPEG and send that.",
-            ) from error
-        raise ImageRefused(
-            Refusal.TRUNCATED,
-            "This picture is damaged or incomplete: its end may be missing. "
-            "Copy or download it again, then send it again.",
-        ) from error
+        raise _refusal_of(error, kind, head) from error
+
+
+def _refusal_of(error: Exception, kind: str, head: bytes) -> ImageRefused:
+    if isinstance(error, Unknown):
+        return unsupported(str(error))
+    if kind == "HEIF" and head[8:12] in SEQUENCES:
+        return ImageRefused(
+            Refusal.ANIMATED,
+            "This HEIC file is a moving sequence without a still picture. "
+            "Export one frame of it as JPEG and send that.",
+        )
+    if _UNKNOWN_KIND.search(str(error)):
+        return ImageRefused(
+            Refusal.UNSUPPORTED_FORMAT,
+            f"This is {named(kind)} of a kind that can't be read here, or it is damaged. "
+            "Open it in a photo program, save the picture as JPEG or PNG and send that.",
+        )
+    return ImageRefused(
+        Refusal.TRUNCATED,
+        "This picture is damaged or incomplete: its end may be missing. "
+        "Copy or download it again, then send it again.",
+    )
 
 
 def pixel_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height as the header of an encoded picture has them; None for what is none."""
+    """Width and height from an encoded picture's header; None if it isn't a picture."""
     try:
-        with Image.open(BytesIO(data), formats=["JPEG", "PNG", "TIFF"]) as image:
+        file: BinaryIO = BytesIO(data)
+        if data.startswith(PNG_HEAD):
+            file, _ = minimal_png(file)
+            file.seek(0)
+        with Image.open(file, formats=["JPEG", "PNG", "TIFF"]) as image:
             return image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
 
 
-def foreign_format(data: bytes) -> str:
-    """ "a GIF": what a file is that Vision does not take; empty where its start does not tell."""
-    head = data[:_HEAD]
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "a WebP"
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_STILLS | _HEIF_SEQUENCES:
-        return "a HEIC"
-    return next((what for pattern, what in _FOREIGN if pattern.match(head)), "")
-
-
 def check_size(width: int, height: int) -> None:
-    """Raise ImageRefused where there are too many pixels, or fewer than Vision takes."""
+    """Raise ImageRefused for too many pixels, or fewer than Vision accepts."""
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise _too_many_pixels()
     if min(width, height) < MIN_SIDE:
@@ -148,42 +228,105 @@ def _too_many_pixels() -> ImageRefused:
     )
 
 
-def _sniff(head: bytes) -> str:
-    """The format, told by the file's first bytes. Raises ImageRefused for any but our five."""
-    if not head:
-        raise ImageRefused(
-            Refusal.EMPTY, "This file is empty. Copy it again from where it came from."
-        )
-    if head.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_STILLS | _HEIF_SEQUENCES:
-        end = min(int.from_bytes(head[:4], "big"), len(head))
-        brands = {head[i : i + 4] for i in (8, *range(16, end, 4))}
-        # "mif1" says only that it is some HEIF; AVIF is one, and there is no decoder for it there.
-        if b"avif" not in brands or brands & (_HEIF_STILLS - {b"mif1"}):
-            return "HEIF"
-        raise _unsupported("an AVIF")
-    for pattern, what in _FOREIGN:
-        if pattern.match(head):
-            raise _unsupported(what)
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return "TIFF"
-    raise ImageRefused(
-        Refusal.NOT_AN_IMAGE,
-        "This is not a picture, whatever its name says. Send a JPEG, PNG, TIFF, WebP or HEIC file.",
-    )
+# --- By format ---
 
 
-def _unsupported(what: str) -> ImageRefused:
-    return ImageRefused(
-        Refusal.UNSUPPORTED_FORMAT,
-        f"This is {what}, which can't be recognised here. "
-        "Save the picture as JPEG, PNG, TIFF, WebP or HEIC and send that.",
-    )
+def _tiff(file: BinaryIO) -> InspectedFile:
+    file.seek(0)
+    data = file.read()
+    picture = TiffPicture(data)
+    if picture.is_raw:
+        raise unsupported("a camera raw")
+    check_size(picture.width, picture.height)
+    picture.check()
+    check_tiff(picture, len(data))
+    metadata = Metadata((data,), (picture.xmp,) if picture.xmp else ())
+    return InspectedFile("TIFF", metadata, metadata.orientation, picture, file)
+
+
+def _checked_heif(file: BinaryIO, kind: str) -> str:
+    """Check that the file is whole and return its real format: "HEIF" or "AVIF"."""
+    file.seek(0)
+    heif = Heif(file.read())
+    if not heif.primary:
+        # A sequence has no main item; its decoder checks it.
+        return kind
+    if codec := heif.codec:
+        raise unsupported(f"a HEIF that holds {codec}")
+    heif.check()
+    kinds = {item.kind for item in heif.pieces()}
+    if b"av01" in kinds:
+        return "AVIF"
+    return "HEIF" if b"hvc1" in kinds else kind
+
+
+def _turn(file: BinaryIO, image: ImageFile.ImageFile, kind: str, metadata: Metadata) -> int:
+    """The orientation still to be applied to the decoder's pixels."""
+    if kind == "HEIF":
+        # The decoder already applies the container's orientation.
+        file.seek(0)
+        return metadata.orientation if Heif(file.read()).trusts_exif else 1
+    if kind == "AVIF":
+        # The plugin reports the container's orientation as EXIF, never the file's EXIF.
+        block = image.info.get("exif", b"").removeprefix(EXIF_MARK)
+        return Metadata((block,)).orientation
+    return metadata.orientation
+
+
+def _check_jpeg(file: BinaryIO) -> bool:
+    """Whether it may be decoded at reduced size. Raises ImageRefused for kinds that break
+    decoders."""
+    frame = frame_of(file)
+    if frame is None:
+        return False
+    if what := frame.unusual:
+        raise unsupported(what)
+    check_size(frame.width, frame.height)
+    return True
+
+
+def _check_bmp(head: bytes) -> None:
+    """Raise ImageRefused for run-length compression: Pillow decodes 4-bit runs wrong and fills gaps
+    with whatever colour comes first in the palette."""
+    header_size = int.from_bytes(head[14:18], "little")
+    compression = int.from_bytes(head[30:34], "little") if header_size >= 40 else 0
+    if compression in (1, 2):
+        raise unsupported("a BMP with run-length compression")
+
+
+def minimal_png(file: BinaryIO) -> tuple[BinaryIO, bool]:
+    """A PNG without text chunks, oversized colour profiles and animation frames, and whether it
+    had more than one frame. Pillow unpacks text and profiles on opening, and fails above a small
+    limit."""
+    others = (b"tEXt", b"zTXt", b"iTXt", b"acTL", b"fcTL", b"fdAT")
+    chunks = list(png_chunks(file))
+    if not chunks or chunks[-1].kind != b"IEND":
+        return file, False
+    has_frames = sum(chunk.kind == b"fcTL" for chunk in chunks) > 1
+    leaving = {chunk.at for chunk in chunks if chunk.kind in others}
+    for chunk in chunks:
+        if chunk.kind == b"iCCP":
+            file.seek(chunk.at)
+            if _is_large_profile(file.read(chunk.length)):
+                leaving.add(chunk.at)
+    if not leaving:
+        return file, has_frames
+    out = io.BytesIO()
+    out.write(PNG_HEAD)
+    for chunk in chunks:
+        if chunk.at not in leaving:
+            file.seek(chunk.at - 8)
+            out.write(file.read(chunk.length + 12))
+    return out, has_frames
+
+
+def _is_large_profile(body: bytes) -> bool:
+    most = PngImagePlugin.MAX_TEXT_CHUNK
+    packed = body.partition(b"\0")[2][1:]
+    try:
+        return len(zlib.decompressobj().decompress(packed, most + 1)) > most
+    except zlib.error:
+        return False
 
 
 def _webp_size(head: bytes) -> tuple[int, int]:
@@ -199,14 +342,8 @@ def _webp_size(head: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _check_structure(file: BinaryIO, image: ImageFile.ImageFile, kind: str) -> None:
-    """What only shows after the header is read, and would cost or mislead when decoded."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        # Raw files are TIFFs that begin with a small preview: faces would be sought in that.
-        subfile_type, dng_version = image.tag_v2.get(254, 0), image.tag_v2.get(50706)
-        if dng_version is not None or (isinstance(subfile_type, int) and subfile_type & 1):
-            raise _unsupported("a camera raw")
-    elif kind == "JPEG" and image.info.get("progressive") and _count_scans(file) > _MAX_SCANS:
+def _check_scans(file: BinaryIO) -> None:
+    if _count_scans(file) > _MAX_SCANS:
         raise ImageRefused(
             Refusal.TRUNCATED,
             "This JPEG is built in a way that would take hours to open. "
@@ -215,10 +352,10 @@ def _check_structure(file: BinaryIO, image: ImageFile.ImageFile, kind: str) -> N
 
 
 def _count_scans(file: BinaryIO) -> int:
-    """Scans of the first picture of a JPEG, counted up to just above the limit.
+    """Number of scans in a JPEG's first picture, counted up to just above the limit.
 
-    Segments are skipped by their length, so a thumbnail in the EXIF is not counted; inside scans
-    0xFF is followed by 0x00 or by a restart marker, so that any other marker is a real one.
+    Segments are skipped by their length, so a thumbnail in the EXIF is not counted. Inside scans
+    0xFF is followed by 0x00 or a restart marker, so any other marker is a real one.
     """
     marker = re.compile(rb"\xff[^\x00\xff\xd0-\xd8]")
     file.seek(2)

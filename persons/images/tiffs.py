@@ -1,180 +1,208 @@
-"""The tables of tags in a TIFF file, which is also what EXIF is: taking tags out in place.
+"""Reads and writes TIFF tag tables, which EXIF uses too.
 
-Nothing else moves, so whatever refers to a position in the file goes on being right.
+Reading is bounded by the file: every count and offset is checked before use. Files are never
+edited in place, so data that no table refers to is never copied.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 GPS, EXIF, INTEROP, SUB_IFDS = 0x8825, 0x8769, 0xA005, 0x014A
-ORIENTATION = 0x0112
+ORIENTATION, XMP, ICC = 0x0112, 0x02BC, 0x8773
+STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS = 0x0111, 0x0117, 0x0144, 0x0145
 
-PLACE: Final = frozenset(
-    {
-        GPS,
-        0x02BC,  # XMP, which has places by name and by number
-        0x83BB,  # IPTC: city, country
-        0x8649,  # Photoshop, which packs IPTC
-        0x927C,  # the maker's notes, which nobody can look into
-        0x9286,  # a comment, where some phones put what they know
-        0xC4A5,  # Print Image Matching, as opaque as notes
-        0xC634,  # the maker's notes once more, in DNG's way
-    }
-)
-"""Tags that tell of a place, or may."""
-
-WITHOUT_METADATA: Final = frozenset(
-    {
-        *range(0x0100, 0x010A),  # size, bits, compression, meaning of the colours
-        0x010A, 0x0111, 0x0112, 0x0115, 0x0116, 0x0117, 0x0118, 0x0119, 0x011A, 0x011B,
-        0x011C, 0x0120, 0x0121, 0x0122, 0x0123, 0x0124, 0x0125, 0x0128, 0x012D,
-        0x013D, 0x013E, 0x013F, 0x0140, 0x0141, 0x0142, 0x0143, 0x0144, 0x0145, SUB_IFDS,
-        0x014C, 0x014E, 0x0150, 0x0151, 0x0152, 0x0153, 0x0154, 0x0155, 0x0156,
-        0x015B, 0x0200, 0x0201, 0x0202, 0x0203, 0x0205, 0x0206, 0x0207, 0x0208, 0x0209,
-        0x0211, 0x0212, 0x0213, 0x0214, 0x8773,
-    }
-)  # fmt: skip
-"""What is needed to show a TIFF file as it is meant; 0x8773 is its colour profile."""
-
-_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_ENTRY = 12
-_MOST_TABLES = 64
+_SIZES: Final = {
+    1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
+    16: 8, 17: 8, 18: 8,
+}  # fmt: skip
+_INTEGERS: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}
+_MOST_ENTRIES: Final = 4096
+BYTE, SHORT, LONG = 1, 3, 4
 
 
 class Damaged(Exception):
-    """The parts of a file do not add up."""
+    """The file's structure is inconsistent."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    """One tag: where it stands, and where its value does."""
+class Tag:
+    """One value of a table; `raw` is in the file's byte order."""
 
-    tag: int
-    at: int
-    value_at: int
-    size: int
-    count: int
     kind: int
+    count: int
+    raw: bytes = field(repr=False)
+
+    def integers(self, order: str) -> tuple[int, ...]:
+        """Its integers; empty if it holds something else."""
+        letter = _INTEGERS.get(self.kind)
+        if letter is None or self.kind == 7:
+            return ()
+        return struct.unpack(f"{order}{self.count}{letter}", self.raw)
+
+    def rationals(self, order: str) -> tuple[float, ...]:
+        """Its fractions; empty if it holds something else or divides by zero."""
+        if self.kind not in (5, 10):
+            return ()
+        numbers = struct.unpack(
+            f"{order}{2 * self.count}{'I' if self.kind == 5 else 'i'}", self.raw
+        )
+        pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
+        return tuple(a / b for a, b in pairs) if all(b for _, b in pairs) else ()
+
+    @property
+    def text(self) -> str:
+        """Its text up to the terminator, decoded as Latin-1, which accepts any bytes."""
+        return self.raw.partition(b"\0")[0].decode("latin-1") if self.kind in (1, 2, 7) else ""
 
 
-class _Tables:
-    """All tables of a file, found from its head on."""
+Table = dict[int, Tag]
+
+
+class Tiff:
+    """A file's header and access to its tables by offset. Classic and BigTIFF."""
 
     def __init__(self, data: bytes) -> None:
-        self.data = bytearray(data)
+        self.data = data
         self.order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]), "")
-        if not self.order or self.read("H", 2) != 42:
-            raise Damaged
-        self.seen: set[int] = set()
+        version = self._read("H", 2) if self.order else 0
+        if version not in (42, 43) or (version == 43 and self._read("H", 4) != 8):
+            raise Damaged("no TIFF")
+        self.is_big = version == 43
+        self.first = self._read("Q", 8) if self.is_big else self._read("I", 4)
 
-    def read(self, kind: str, at: int) -> int:
+    def _read(self, kind: str, at: int) -> int:
         try:
             (value,) = struct.unpack_from(self.order + kind, self.data, at)
         except struct.error:
-            raise Damaged from None
+            raise Damaged("cut off") from None
         return int(value)
 
-    def write(self, kind: str, at: int, value: int) -> None:
-        struct.pack_into(self.order + kind, self.data, at, value)
+    def table(self, at: int) -> Table:
+        """The table at an offset. The first of duplicate tags wins."""
+        return self._table(at)[0]
 
-    def entries(self, table: int) -> list[_Entry]:
-        count = self.read("H", table)
-        if table + 2 + count * _ENTRY > len(self.data):
-            raise Damaged
-        return [self._entry(table + 2 + i * _ENTRY) for i in range(count)]
+    def next_of(self, at: int) -> int:
+        """Offset of the next page's table; 0 if there is none or it can't be read."""
+        try:
+            end = self._table(at)[1]
+            return self._read("Q", end) if self.is_big else self._read("I", end)
+        except Damaged:
+            return 0
 
-    def _entry(self, at: int) -> _Entry:
-        kind, count = self.read("H", at + 2), self.read("I", at + 4)
-        size = _SIZES.get(kind, 1) * count
-        value_at = at + 8 if size <= 4 else self.read("I", at + 8)
-        if value_at + size > len(self.data):
-            raise Damaged
-        return _Entry(self.read("H", at), at, value_at, size, count, kind)
+    def _table(self, at: int) -> tuple[Table, int]:
+        if at < 8:
+            raise Damaged("a table within the head")
+        head, entry, room = (8, 20, 8) if self.is_big else (2, 12, 4)
+        count = self._read("Q" if self.is_big else "H", at)
+        end = at + head + count * entry
+        if count > _MOST_ENTRIES or end > len(self.data):
+            raise Damaged("a table beyond the end")
+        found: Table = {}
+        for place in range(at + head, end, entry):
+            number, kind = self._read("H", place), self._read("H", place + 2)
+            values = self._read("Q" if self.is_big else "I", place + 4)
+            size = _SIZES.get(kind, 0) * values
+            value_at = place + entry - room
+            if size > room:
+                value_at = self._read("Q" if self.is_big else "I", value_at)
+            # Ignore tags of an unknown type or with an offset outside the file.
+            if size > 0 and value_at + size <= len(self.data):
+                found.setdefault(number, Tag(kind, values, self.data[value_at : value_at + size]))
+        return found, end
 
-    def first(self) -> int:
-        return self.read("I", 4)
-
-    def next_of(self, table: int) -> int:
-        end = table + 2 + self.read("H", table) * _ENTRY
-        return self.read("I", end) if end + 4 <= len(self.data) else 0
-
-    def remove(self, table: int, entries: list[_Entry]) -> None:
-        """Take these tags out of a table and blank what they said."""
-        for entry in entries:
-            self.data[entry.value_at : entry.value_at + entry.size] = bytes(entry.size)
-        gone = {entry.at for entry in entries}
-        count = self.read("H", table)
-        places = [table + 2 + i * _ENTRY for i in range(count)]
-        kept = [bytes(self.data[at : at + _ENTRY]) for at in places if at not in gone]
-        following = struct.pack(self.order + "I", self.next_of(table))
-        room = min(2 + count * _ENTRY + 4, len(self.data) - table)
-        packed = struct.pack(self.order + "H", len(kept)) + b"".join(kept) + following
-        self.data[table : table + room] = packed[:room].ljust(room, b"\0")
-
-    def blank(self, table: int) -> None:
-        """A whole table with everything that it says."""
-        entries = self.entries(table)
-        self.remove(table, entries)
-
-
-def without_tags(data: bytes, *, all_of_them: bool = False) -> bytes:
-    """The same file without the tags that tell of a place, or with none but what showing it needs.
-
-    Raises Damaged where its tables do not add up, or are of a kind that is not known here.
-    """
-    tables = _Tables(data)
-    table = tables.first()
-    while table:
-        _clean(tables, table, all_of_them)
-        table = tables.next_of(table)
-        if len(tables.seen) > _MOST_TABLES:
-            raise Damaged
-    return bytes(tables.data)
+    def sub_table(self, table: Table, number: int) -> Table:
+        """The sub-table that a pointer tag refers to; empty if missing or unreadable."""
+        pointers = table[number].integers(self.order) if number in table else ()
+        if not pointers:
+            return {}
+        try:
+            return self.table(pointers[0])
+        except Damaged:
+            return {}
 
 
-def _clean(tables: _Tables, table: int, all_of_them: bool) -> None:
-    if table in tables.seen or len(tables.seen) > _MOST_TABLES:
-        raise Damaged  # A loop.
-    tables.seen.add(table)
-    entries = tables.entries(table)
-    leaving = [
-        entry
-        for entry in entries
-        if entry.tag in PLACE or (all_of_them and entry.tag not in WITHOUT_METADATA)
-    ]
-    for entry in entries:
-        if entry.tag == GPS or (all_of_them and entry.tag in (EXIF, INTEROP)):
-            _blank_all(tables, tables.read("I", entry.value_at))
-        elif entry.tag in (EXIF, INTEROP):
-            _clean(tables, tables.read("I", entry.value_at), all_of_them)
-        elif entry.tag == SUB_IFDS and entry.kind in (4, 13):
-            for i in range(entry.count):
-                _clean(tables, tables.read("I", entry.value_at + 4 * i), all_of_them)
-    if leaving:
-        tables.remove(table, leaving)
+def one_of(values: int, *, kind: int = SHORT, order: str = "<") -> Tag:
+    """A tag with one integer."""
+    return Tag(kind, 1, struct.pack(order + _INTEGERS[kind], values))
 
 
-def _blank_all(tables: _Tables, table: int) -> None:
-    if table in tables.seen:
-        return
-    tables.seen.add(table)
-    for entry in tables.entries(table):
-        if entry.tag in (EXIF, INTEROP, GPS):
-            _blank_all(tables, tables.read("I", entry.value_at))
-    tables.blank(table)
+def integers_tag(values: Sequence[int], *, kind: int = LONG, order: str = "<") -> Tag:
+    return Tag(kind, len(values), struct.pack(f"{order}{len(values)}{_INTEGERS[kind]}", *values))
 
 
-def only_orientation(data: bytes) -> bytes | None:
-    """EXIF that says which side is up and nothing else; None where that is how it lies."""
-    try:
-        tables = _Tables(data)
-        found = (one for one in tables.entries(tables.first()) if one.tag == ORIENTATION)
-        turned = next((tables.read("H", one.value_at) for one in found if one.kind == 3), 1)
-    except Damaged:
-        return None
-    if not 2 <= turned <= 8:
-        return None
-    return struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, ORIENTATION, 3, 1, turned, 0, 0)
+def written(
+    table: Mapping[int, Tag],
+    *,
+    order: str,
+    below: Mapping[int, Mapping[int, Tag]] | None = None,
+    chunks: Sequence[bytes] = (),
+    is_tiled: bool = False,
+) -> bytes:
+    """A classic TIFF with one table, sub-tables `below` it by pointer tag, and a picture's strips
+    or tiles."""
+    rows = dict(table)
+    for number in below or {}:
+        rows[number] = one_of(0, kind=LONG, order=order)
+    if chunks:
+        offsets, counts = (TILE_OFFSETS, TILE_COUNTS) if is_tiled else (STRIP_OFFSETS, STRIP_COUNTS)
+        sizes = [len(chunk) for chunk in chunks]
+        rows[counts] = integers_tag(sizes, order=order)
+        rows[offsets] = integers_tag([0] * len(chunks), order=order)
+    position = 8 + _room(rows)
+    for number, inner in (below or {}).items():
+        rows[number] = one_of(position, kind=LONG, order=order)
+        position += _room(inner)
+    if chunks:
+        starts = []
+        for chunk in chunks:
+            starts.append(position)
+            position += len(chunk) + len(chunk) % 2
+        if position >= 1 << 32:
+            raise Damaged("too large to be written")
+        rows[offsets] = integers_tag(starts, order=order)
+    out = [b"II" if order == "<" else b"MM", struct.pack(order + "HI", 42, 8)]
+    out.append(_packed(rows, 8, order))
+    at = 8 + _room(rows)
+    for inner in (below or {}).values():
+        out.append(_packed(inner, at, order))
+        at += _room(inner)
+    out.extend(part for chunk in chunks for part in (chunk, b"\0" * (len(chunk) % 2)))
+    return b"".join(out)
+
+
+def _room(table: Mapping[int, Tag]) -> int:
+    return 2 + 12 * len(table) + 4 + sum(_outside(tag.raw) for tag in table.values())
+
+
+def _outside(raw: bytes) -> int:
+    return len(raw) + len(raw) % 2 if len(raw) > 4 else 0
+
+
+def _packed(table: Mapping[int, Tag], at: int, order: str) -> bytes:
+    value_at = at + 2 + 12 * len(table) + 4
+    rows, values = [struct.pack(order + "H", len(table))], []
+    for number, tag in sorted(table.items()):
+        raw = tag.raw.ljust(4, b"\0")
+        if len(tag.raw) > 4:
+            values.append(tag.raw + b"\0" * (len(tag.raw) % 2))
+            raw = struct.pack(order + "I", value_at)
+            value_at += len(values[-1])
+        rows.append(struct.pack(order + "HHI", number, tag.kind, tag.count) + raw)
+    return b"".join([*rows, b"\0\0\0\0", *values])
+
+
+def exif_of(data: bytes) -> tuple[str, Table, Table]:
+    """Byte order, main table and Exif sub-table of an EXIF block. Raises Damaged."""
+    tiff = Tiff(data)
+    main = tiff.table(tiff.first)
+    return tiff.order, main, tiff.sub_table(main, EXIF)
+
+
+def copied(table: Mapping[int, Tag], numbers: Iterable[int]) -> Table:
+    """The listed tags that exist and that a classic file can hold."""
+    wanted = set(numbers)
+    return {number: tag for number, tag in table.items() if number in wanted and tag.kind <= 13}

@@ -1,15 +1,25 @@
-from persons.models.audit import AuditChain, AuditEntry, AuditSeal
+"""The database's tables. Other packages import models from here.
+
+The modules import each other in one direction. A foreign key to a table of a later module has its
+name as a text: "persons.Space".
+"""
+
+from persons.models.audit import AuditChain, AuditConcern, AuditEntry, AuditSeal
 from persons.models.calls import Call, Finding, Recognition, Source
 from persons.models.changes import Change, ChangedFace, ChangeKind, Likeness
 from persons.models.cloud import CloudBucket, CloudCircuit, CloudToken, Meter, MonthTotal
 from persons.models.engine import EngineEmbedding, EngineSpace
+from persons.models.enrolments import Enrolment, EnrolmentState
 from persons.models.faces import Decision, Face, Rejection, Review
 from persons.models.galleries import Arrival, Gallery, GalleryMember, Photo, PhotoState, ShareLink
 from persons.models.keys import ApiKey, KeyDay
 from persons.models.names import NameStart
+from persons.models.people import Person, SyncState
 from persons.models.privacy import Consent, ErasedPicture, Erasure, LegalHold, RetentionRun
-from persons.models.spaces import Enrolment, EnrolmentState, Person, Run, Space, SyncState
+from persons.models.runs import Run
+from persons.models.spaces import Space
 from persons.models.teams import Invitation, Membership, Role, Team, User
+from persons.models.throttles import Throttle
 from persons.models.work import (
     FaceVector,
     Grouping,
@@ -23,6 +33,7 @@ __all__ = [
     "ApiKey",
     "Arrival",
     "AuditChain",
+    "AuditConcern",
     "AuditEntry",
     "AuditSeal",
     "Call",
@@ -72,5 +83,6 @@ __all__ = [
     "SpaceJob",
     "SyncState",
     "Team",
+    "Throttle",
     "User",
 ]

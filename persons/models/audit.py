@@ -1,4 +1,4 @@
-"""Who did what to what, when, from where and why; and the chain that shows it unaltered."""
+"""Audit entries (who did what to what, when, from where, why) and the hash chain over them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from django.db import models
 from django.utils import timezone
 
 from persons.models.calls import Source
+from persons.models.leased import Leased
 from persons.models.teams import Team, User
+
+FRAME_VERSION = 2
+"""Frame version of new entries. `persons.chain.verify` has the same constant."""
 
 
 class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
-    """Entries are read and added. What else there is to do to them is the sealer's and
-    `persons.audit.erase`'s, which go around this; the database's triggers watch both."""
+    """Allows reading and inserting only; everything else raises TypeError.
+
+    The sealer and `persons.audit.redactions` bypass this class. Database triggers check them too.
+    """
 
     def update(self, **values: Any) -> Never:
         raise TypeError("Audit entries are never changed.")
@@ -37,15 +43,21 @@ class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
 
 
 class AuditEntry(models.Model):
-    """Written with the change, in its transaction (`persons.audit.record`). Never changed after.
+    """One audited action. `persons.audit.record` writes it in the transaction of the change.
 
-    `target_text`, `before`, `after` and `reason` are the payload: what may speak of the person whom
-    it is about. The chain covers `digest`, salted SHA-256 of the payload, so that an erasure can
-    blank it (`erased_at`, with the salt, so that nobody can guess what stood there) and the chain
-    still verifies. `stamp` is the server's own mark on a new entry, by which the sealer knows one
-    that was slipped in by other hands. The sealer sets `sequence`, `previous` and `hash`, once.
+    RECORDED -> SEALED, then possibly REDACTED. The sealer sets `sequence`, `previous` and `hash`
+    once. Nothing else changes except through a redaction.
 
-    No team: the installation's own entries, as a failed sign-in under an unknown name.
+    `target_text`, `before`, `after` and `reason` are the payload, which may contain personal data.
+    The chain covers `digest`, the salted SHA-256 of the payload. A redaction can therefore remove
+    parts of the payload without breaking the chain: it sets `erased_at` and a new salt, so that
+    nobody can guess the removed text. A later entry, "audit.redact", lists what was redacted and
+    vouches for what is left.
+
+    `version` is the frame's version; entries of version 1 predate signed redactions. `stamp` is the
+    server's HMAC over a new entry: the sealer refuses entries that something else inserted.
+    Entries without a team are the installation's own, for example a failed sign-in under an unknown
+    user name.
     """
 
     team = models.ForeignKey(
@@ -57,7 +69,7 @@ class AuditEntry(models.Model):
         db_index=False,
     )
     at = models.DateTimeField(default=timezone.now, editable=False)
-    # The number is a fact of the past: it stays when the account is deleted.
+    # No constraint: the id is a historical fact and stays when the account is deleted.
     actor = models.ForeignKey(
         User,
         null=True,
@@ -79,6 +91,7 @@ class AuditEntry(models.Model):
     after = models.JSONField(default=dict, blank=True)
     reason = models.CharField(max_length=500, blank=True)
 
+    version = models.PositiveSmallIntegerField(default=FRAME_VERSION, editable=False)
     salt = models.CharField(max_length=32, blank=True)
     digest = models.CharField(max_length=64, blank=True)
     stamp = models.CharField(max_length=64, blank=True)
@@ -102,16 +115,16 @@ class AuditEntry(models.Model):
             models.Index(fields=["team", "-id"], name="audit_list"),
             models.Index(fields=["team", "action", "-id"], name="audit_by_action"),
             models.Index(fields=["actor", "team", "-id"], name="audit_by_actor"),
-            # What was said of one thing: of a call, of a person.
+            # Entries about one object, such as a call or a person.
             models.Index(fields=["team", "target_type", "target_id", "-id"], name="audit_of"),
             models.Index(fields=["team", "target_type", "-id"], name="audit_by_kind"),
-            # What people did, among a thousand times as many calls.
+            # People's actions; there can be a thousand times as many entries about calls.
             models.Index(
                 fields=["team", "-id"],
                 name="audit_but_calls",
                 condition=~models.Q(action__startswith="call."),
             ),
-            # Where in the list a moment is.
+            # Finds the position of a point in time in the list.
             models.Index(fields=["team", "at"], name="audit_moments"),
             models.Index(
                 fields=["team", "request_id", "-id"],
@@ -123,7 +136,7 @@ class AuditEntry(models.Model):
                 name="audit_by_address",
                 condition=models.Q(address__isnull=False),
             ),
-            # Which thresholds a space had: pages of people look it up.
+            # Past thresholds of a space, which the pages of people look up.
             models.Index(
                 fields=["team", "target_id"],
                 name="audit_policies",
@@ -144,12 +157,47 @@ class AuditEntry(models.Model):
         raise TypeError("An audit entry is never deleted.")
 
 
-class AuditChain(models.Model):
+class AuditConcern(models.Model):
+    """Marks an entry as being about a gallery. Users who can't see it don't see the entry's words.
+
+    A null `gallery` means that the gallery is no longer known, for example because its photo was
+    deleted long ago. Rows are written with the entry; moving a photo adds more
+    (`persons.actions.moving`). The chain doesn't cover them: they control who reads an entry, not
+    what it records.
+    """
+
+    entry = models.ForeignKey(AuditEntry, on_delete=models.PROTECT, related_name="concerns")
+    gallery = models.ForeignKey(
+        "persons.Gallery", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["entry", "gallery"],
+                name="one_concern_a_gallery",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.entry} tells of {self.gallery or 'a gallery that is gone'}"
+
+
+class AuditChain(Leased):
     """A team's chain, or the installation's (no team): its head, and how far it was verified.
 
-    Whoever seals locks the row. The head is signed as a seal is (`key`, `signature`), so that
-    nobody but a server moves it. `problem` says what the last verification found, if anything.
+    The sealer locks the row. The head is signed like a seal (`key`, `signature`), so that only a
+    server can move it. `problem` is what the last verification found, or empty.
+
+    A verification is leased: IDLE -> QUEUED -> RUNNING -> IDLE | FAILED. FAILED means that it was
+    cut off too often; `verification_error` says so. The next request queues it again.
     """
+
+    class Verification(models.TextChoices):
+        IDLE = "idle", "Not requested"
+        QUEUED = "queued", "Waiting"
+        RUNNING = "running", "Running"
+        FAILED = "failed", "Failed"
 
     team = models.OneToOneField(
         Team, null=True, blank=True, on_delete=models.PROTECT, related_name="audit_chain"
@@ -163,13 +211,15 @@ class AuditChain(models.Model):
     signed_at = models.DateTimeField(null=True, blank=True)
     verified_sequence = models.PositiveBigIntegerField(default=0)
     verified_at = models.DateTimeField(null=True, blank=True)
-    asked_at = models.DateTimeField(
-        null=True, blank=True, help_text="When a verification that is not done yet was asked for."
+    verification = models.CharField(
+        max_length=7, choices=Verification.choices, default=Verification.IDLE
     )
-    verifying_at = models.DateTimeField(
-        null=True, blank=True, help_text="When a verification that is under way last gave a sign."
+    verification_error = models.TextField(
+        blank=True, help_text="Why the last verification was cut off."
     )
-    verifying_sequence = models.PositiveBigIntegerField(default=0, help_text="How far it has come.")
+    verifying_sequence = models.PositiveBigIntegerField(
+        default=0, help_text="Entries verified so far."
+    )
     problem = models.TextField(blank=True)
     sealing_problem = models.TextField(blank=True, help_text="Why an entry is not sealed.")
     copy_problem = models.TextField(blank=True, help_text="Why seals are not copied outside.")
@@ -184,12 +234,17 @@ class AuditChain(models.Model):
     def __str__(self) -> str:
         return f"chain of {self.team or 'the installation'}"
 
+    @property
+    def is_being_verified(self) -> bool:
+        """Whether a verification waits or runs."""
+        return self.verification in (self.Verification.QUEUED, self.Verification.RUNNING)
+
 
 class AuditSeal(models.Model):
-    """A signed checkpoint: the chain of `team` had `hash` at `sequence`. Never changed.
+    """A signed checkpoint: the chain of `team` had `hash` at `sequence`.
 
-    `key` is the fingerprint of the Ed25519 key, `signature` hexadecimal. `copied_at` is when it was
-    written to where seals are kept outside, if they are.
+    Only `copied_at` changes later: when the seal was copied to the external store, if there is one.
+    `key` is the fingerprint of the Ed25519 key, `signature` is hexadecimal.
     """
 
     team = models.ForeignKey(

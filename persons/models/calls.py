@@ -1,4 +1,4 @@
-"""The history: every request to Vision, by anyone, with one Recognition per image."""
+"""The history of calls: every request to Vision, with one Recognition per image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from persons.models.teams import Team, User
 
 
 class Source(models.TextChoices):
-    """How it came."""
+    """Where a request or an action came from."""
 
     PAGE = "page", "Page"
     WORKER = "worker", "Worker"
@@ -23,7 +23,10 @@ class Source(models.TextChoices):
 
 
 class Outcome(models.TextChoices):
-    """RUNNING -> the rest. INTERRUPTED is what a sweep makes of a call whose worker died."""
+    """RUNNING -> DONE | PARTIAL | REJECTED | TEMPORARY | UNAVAILABLE | INTERRUPTED.
+
+    The sweeper marks a call whose worker died as INTERRUPTED.
+    """
 
     RUNNING = "running", "Running"
     DONE = "done", "Done"
@@ -40,9 +43,10 @@ class CallQuerySet(models.QuerySet["Call"]):
 
 
 class Call(models.Model):
-    """Written before anything is sent, so that a call cut off by a crash is in the history too.
+    """One request to Vision. The row is committed before sending, so a crash leaves it in history.
 
-    `answer` is the envelope as it came. `actor` asked for the work, also when a worker sent it.
+    `answer` is the response envelope, unchanged. `actor` is the user who asked for the work, even
+    if a worker sent the request.
     """
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="calls")
@@ -81,48 +85,52 @@ class Call(models.Model):
     question = models.CharField(
         max_length=64,
         blank=True,
-        help_text="Digest of all that an image's answer depends on, but the image.",
+        help_text="Digest of everything that an image's answer depends on, except the image.",
     )
     image_count = models.PositiveIntegerField(default=0)
     saved_count = models.PositiveIntegerField(
-        default=0, help_text="Images answered from what was stored."
+        default=0, help_text="Images answered from the cache."
     )
     cost = models.DecimalField(max_digits=12, decimal_places=4, default=0)
     space_version = models.PositiveBigIntegerField(default=0)
     started_at = models.DateTimeField(default=timezone.now, editable=False)
     duration_ms = models.PositiveIntegerField(null=True, blank=True)
     outcome = models.CharField(max_length=11, choices=Outcome.choices, default=Outcome.RUNNING)
-    status = models.PositiveSmallIntegerField(null=True, blank=True, help_text="The envelope's.")
+    status = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="The envelope's status."
+    )
     error = models.TextField(blank=True)
     answer = models.TextField(blank=True)
 
-    # What the answer was judged by, as it was then: it cannot be asked for later.
+    # What the answer was judged by at the time; it can't be reconstructed later.
     threshold = models.FloatField(null=True, blank=True)
     confirm_threshold = models.FloatField(null=True, blank=True)
     enrolled_people = models.PositiveIntegerField(
-        null=True, blank=True, help_text="How many people the space held then."
+        null=True, blank=True, help_text="Number of people in the space at that time."
     )
     enrolled_pictures = models.PositiveIntegerField(null=True, blank=True)
     reason = models.CharField(max_length=500, blank=True)
 
-    # What the audit's entry of the call says of it: salted digest of the whole record
-    # (`persons.chain.records`). A call may end twice, and a part of it may be erased on purpose:
-    # each time it gets a new salt and digest, and a new entry.
+    # Salted digest of the whole record (`persons.chain.records`); the call's audit entry holds the
+    # same digest. A call can end twice, and parts of it can be redacted. Each time it gets a new
+    # salt, a new digest and a new audit entry.
     salt = models.CharField(max_length=32, blank=True)
     digest = models.CharField(max_length=64, blank=True)
     erased_at = models.DateTimeField(
-        null=True, blank=True, help_text="When what was asked and answered was deleted, or a part."
+        null=True,
+        blank=True,
+        help_text="When the request and answer, or a part of them, were deleted.",
     )
 
     rows: list[Recognition]
-    """Of a call that was begun just now (`persons.calls.begin`): its recognitions, in order."""
+    """The call's recognitions, in order. Set only by `persons.calls.log.begin`."""
 
     objects = CallQuerySet.as_manager()
 
     class Meta:
         ordering = ["-pk"]
         indexes = [
-            # A history has no end: whatever it is filtered by is found by index, the rare too.
+            # The history grows without limit, so every filter has an index, rare ones included.
             models.Index(fields=["team", "-id"], name="call_history"),
             models.Index(fields=["team", "method", "-id"], name="call_by_method"),
             models.Index(fields=["team", "outcome", "-id"], name="call_by_outcome"),
@@ -144,9 +152,9 @@ class Call(models.Model):
                 name="call_by_request",
                 condition=~models.Q(request_id=""),
             ),
-            # Where in the order of ids a time begins and ends; and the chart.
+            # Maps a time span to a range of ids; also serves the chart.
             models.Index(fields=["team", "started_at", "outcome"], name="call_by_time"),
-            # All that the metrics add up.
+            # Covers the sums in the metrics.
             models.Index(
                 fields=["method", "outcome", "image_count", "duration_ms"], name="call_sums"
             ),
@@ -167,9 +175,9 @@ class RecognitionQuerySet(models.QuerySet["Recognition"]):
 
 
 class Recognition(models.Model):
-    """One image of one call: what was sent, and what came back for it.
+    """One image of one call: what was sent, and the result.
 
-    `status` is the wire's: 0 done, 1 permanent error, 2 temporary error; None while running.
+    `status` is Vision's: 0 done, 1 permanent error, 2 temporary error; None while running.
     """
 
     call = models.ForeignKey(Call, on_delete=models.CASCADE, related_name="recognitions")
@@ -179,14 +187,19 @@ class Recognition(models.Model):
         Photo, null=True, blank=True, on_delete=models.SET_NULL, related_name="recognitions"
     )
     person_id = models.PositiveBigIntegerField(
-        null=True, blank=True, help_text="Asked for, in set and delete."
+        null=True, blank=True, help_text="Of the request, in set and delete."
     )
     sha256 = models.CharField(max_length=64, blank=True, help_text="Of the bytes that were sent.")
     image = models.CharField(
-        max_length=200, blank=True, help_text="Key in the storage, where a client's is kept."
+        max_length=200, blank=True, help_text="Storage key of a client's picture, if it is kept."
     )
     width = models.PositiveIntegerField(default=0)
     height = models.PositiveIntegerField(default=0)
+    own_width = models.PositiveIntegerField(
+        default=0,
+        help_text="Of the client's picture if a fitted copy of it was sent, otherwise 0.",
+    )
+    own_height = models.PositiveIntegerField(default=0)
     status = models.PositiveSmallIntegerField(null=True, blank=True)
     error = models.TextField(blank=True)
     result = models.JSONField(default=dict, blank=True)
@@ -198,15 +211,18 @@ class Recognition(models.Model):
         on_delete=models.SET_NULL,
         related_name="+",
         db_index=False,
-        help_text="Its photo's gallery then.",
+        help_text="The gallery of its photo at that time.",
     )
     request_id = models.CharField(
-        max_length=36, blank=True, help_text="Of the request that caused it, where a worker asked."
+        max_length=36, blank=True, help_text="Of the request that made a worker ask."
     )
     erased_at = models.DateTimeField(null=True, blank=True)
 
     enrolled: tuple[int | None, int | None] = (None, None)
-    """Of a stored answer (`statements.stored_results`): people and pictures of the space then."""
+    """How many people and pictures the space held when a stored answer was given.
+
+    Set only by `persons.calls.statements.stored_results`.
+    """
 
     objects = RecognitionQuerySet.as_manager()
 
@@ -218,9 +234,9 @@ class Recognition(models.Model):
                 name="recognition_again",
                 condition=models.Q(status=0) & ~models.Q(sha256=""),
             ),
-            # Pictures that were kept: retention asks for those, and for who else names one.
+            # Kept pictures. Retention looks for them, and for other rows with the same picture.
             models.Index(fields=["image"], name="recognition_kept", condition=~models.Q(image="")),
-            # What the history is filtered by. A client's recognition is in none of these.
+            # Filters of the history. Recognitions of a client are in none of these indexes.
             models.Index(
                 fields=["gallery", "-call"],
                 name="recognition_by_gallery",
@@ -243,12 +259,12 @@ class Recognition(models.Model):
 
 
 class Finding(models.Model):
-    """One face of one answer, as Vision told it and by what it was judged then. Never changed.
+    """One face of one answer, as Vision returned it. Only erasure and retention change it later.
 
-    `told_id` is the wire's `person_id`, None for `undefined`; `person` is the row of that id. The
-    box is in the sent picture's pixels. `runner_up` is the `person_id` that came second, and
-    `matched_sha256` the enrolled picture that came first, where the backend tells: the embedded
-    recogniser does, the cloud does not.
+    `told_id` is Vision's `person_id`, None for `undefined`; `person` is the row of that id. The box
+    is in pixels of the sent picture. `runner_up` is the `person_id` in second place, and
+    `matched_sha256` the enrolled picture in first place. Only the embedded recogniser provides
+    these two; the cloud does not.
     """
 
     team = models.ForeignKey(
@@ -287,7 +303,7 @@ class Finding(models.Model):
     matched_sha256 = models.CharField(
         max_length=64,
         blank=True,
-        help_text='"learned" where it was no picture, but what recognitions taught of the person.',
+        help_text='"learned" if the match came from earlier recognitions, not from a picture.',
     )
 
     class Meta:
@@ -316,8 +332,10 @@ class Finding(models.Model):
 
     @property
     def is_redacted(self) -> bool:
-        """Whether it was erased who this was and where: by an erasure, or when history ran out.
-        A face that was told as nobody has a box."""
+        """Whether an erasure or retention removed the identity and the box.
+
+        An unidentified face that was not redacted still has a box.
+        """
         box = (self.left, self.top, self.right, self.bottom)
         return self.told_id is None and not any(box) and self.call.erased_at is not None
 

@@ -1,12 +1,15 @@
-"""What humans changed, so that each of it can be undone exactly, also after other changes."""
+"""Changes that humans made. Each can be undone exactly, even after later changes."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from django.db import models
 from django.utils import timezone
 
 from persons.models.faces import Face
-from persons.models.spaces import Person, Space
+from persons.models.people import Person
+from persons.models.spaces import Space
 from persons.models.teams import Team, User
 
 
@@ -20,11 +23,15 @@ class ChangeKind(models.TextChoices):
     MERGE = "merge", "Merged"
 
 
-class Change(models.Model):
-    """One deed of one human on one or many faces, or on two people.
+class ChangeQuerySet(models.QuerySet["Change"]):
+    """Has no filters of its own; `persons.access` decides which changes a user sees."""
 
-    The faces of a person who was merged are found by `Person.merged_into`; of all others each face
-    has its ChangedFace. `persons.actions.changes.undo` takes a change back.
+
+class Change(models.Model):
+    """One action of one user on one or many faces, or on two people.
+
+    Each face has a ChangedFace, except in a merge, which is recorded in `Person.merged_into`.
+    `persons.actions.changes.undo` undoes a change and sets `undone_at`.
     """
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="changes")
@@ -36,7 +43,7 @@ class Change(models.Model):
         blank=True,
         on_delete=models.SET_NULL,
         related_name="changes",
-        help_text="Whom the faces were given to or taken from; who was merged into `other`.",
+        help_text="Who got or lost the faces; in a merge, who was merged into `other`.",
     )
     other = models.ForeignKey(
         Person, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
@@ -44,7 +51,7 @@ class Change(models.Model):
     label = models.CharField(
         max_length=200,
         blank=True,
-        help_text="The name that somebody got with it: taken back unless it was changed since.",
+        help_text="The name that a person got by this change; an undo removes it.",
     )
     face_count = models.PositiveIntegerField(default=0)
     actor = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -52,8 +59,12 @@ class Change(models.Model):
     undone_at = models.DateTimeField(null=True, blank=True)
     undone_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
 
+    objects = ChangeQuerySet.as_manager()
+    said: dict[str, Any]
+    """What the audit entry records (`persons.chain.facts`). Set only on a change just made."""
+
     notice = ""
-    """Of one that was undone just now: what could not be as it was before, for the user."""
+    """What an undo could not restore, as text for the user. Set only on a change just undone."""
 
     class Meta:
         ordering = ["-pk"]
@@ -64,13 +75,15 @@ class Change(models.Model):
 
 
 class ChangedFace(models.Model):
-    """What a human had said of a face before a change, and said with it.
+    """The human decision about one face before and after a change.
 
-    Both are `{"decision": str, "person": pk or None, "by": pk or None, "at": ISO or None,
-    "rejected": [pk, ...], "taught": bool}`; `taught` says that the face's crop is an enrolled
-    picture of the person. A rejection's `after` has also `"not_them"`: whom it rejected itself.
-    Undoing takes the row out of the face's line: the later ones are worked out again from what was
-    before it, and the face gets what then comes out (`persons.actions.words`).
+    `before` and `after` are `{"decision": str, "person": pk or None, "by": pk or None,
+    "at": ISO or None, "rejected": [pk, ...], "taught": bool}`. `taught` says that the face's crop
+    is an enrolled picture of the person, or will become one. In a rejection, `after` also has
+    `"not_them"`: the people that this change rejected.
+
+    An undo removes the row from the face's sequence of changes, recomputes the later rows, and
+    applies the result to the face (`persons.actions.decision_events`).
     """
 
     change = models.ForeignKey(Change, on_delete=models.CASCADE, related_name="faces")
@@ -90,10 +103,10 @@ class ChangedFace(models.Model):
 
 
 class Likeness(models.Model):
-    """Two people who may be one, as Vision's aliases or a grouping say; and a human's word on it.
+    """Two people who may be the same, found by Vision's aliases or a grouping, and the decision.
 
-    `one` has the lower pk. DIFFERENT ("never these two") outlives every re-run: they are neither
-    suggested nor merged, until somebody takes it back.
+    NONE <-> DIFFERENT. DIFFERENT ("never these two") survives every rescan: the two are neither
+    suggested nor merged until somebody withdraws it. `one` has the lower pk.
     """
 
     class Decision(models.TextChoices):

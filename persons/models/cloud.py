@@ -1,18 +1,17 @@
-"""What all processes share about the cloud: its token, its circuit, its rate, what it cost."""
+"""State of the cloud that all processes share: token, circuit breaker, rate limit and cost."""
 
 from __future__ import annotations
 
 from django.db import models
 
-from persons.models.keys import ApiKey
 from persons.models.teams import Team
 
 
 class CloudToken(models.Model):
     """An account's OAuth tokens, encrypted, and the claim of the process that renews them.
 
-    `account` is a digest of the OAuth server's address and the client id. Source of the claim's
-    rules: `persons.vision.tokens.TokenVault`.
+    `account` is a digest of the OAuth server's address and the client id.
+    `persons.vision.tokens.TokenVault` defines the rules of the claim.
     """
 
     account = models.CharField(max_length=64, unique=True)
@@ -26,7 +25,7 @@ class CloudToken(models.Model):
 
 
 class CloudCircuit(models.Model):
-    """`persons.vision.guards.Circuit` of one upstream."""
+    """Stores the `persons.vision.guards.Circuit` of one upstream."""
 
     upstream = models.CharField(max_length=200, unique=True)
     phase = models.CharField(max_length=10, default="closed")
@@ -41,7 +40,7 @@ class CloudCircuit(models.Model):
 
 
 class CloudBucket(models.Model):
-    """A token bucket for all workers: at `empty_at` it held nothing."""
+    """A token bucket that all workers share. It was empty at `empty_at`."""
 
     name = models.CharField(max_length=250, unique=True)
     empty_at = models.FloatField(default=0.0, help_text="Seconds since the epoch.")
@@ -51,7 +50,10 @@ class CloudBucket(models.Model):
 
 
 class MonthTotal(models.Model):
-    """Images that the whole installation sent in a month: the ladder's step is the account's."""
+    """Images that the whole installation sent in a month.
+
+    The price tier depends on the account's total, not on a team's.
+    """
 
     month = models.DateField(unique=True, help_text="Its first day, UTC.")
     images = models.PositiveBigIntegerField(default=0)
@@ -61,14 +63,14 @@ class MonthTotal(models.Model):
 
 
 class Meter(models.Model):
-    """Images sent, and saved by an answer that was there, in one month by one team and key.
+    """Images that one team sent with one key in one month, and images saved by stored answers.
 
-    `key` is null for what Rollcall's own workers send. Raised in the transaction that ends a call.
+    `key` is null for Rollcall's own workers. The transaction that ends a call adds to the counts.
     """
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="meters")
     key = models.ForeignKey(
-        ApiKey, null=True, blank=True, on_delete=models.CASCADE, related_name="meters"
+        "persons.ApiKey", null=True, blank=True, on_delete=models.CASCADE, related_name="meters"
     )
     month = models.DateField(help_text="Its first day, UTC.")
     calls = models.PositiveIntegerField(default=0)

@@ -1,7 +1,7 @@
-"""The embedded recogniser's own memory. Only `persons.backends` reads or writes it.
+"""Storage of the embedded recogniser. Used by `persons.backends.embedded` and erasures alone.
 
-It stands for the far side of the wire: nothing here is read by a page, and the ledger (Enrolment)
-stays the record of what was sent.
+It takes the place of the remote service: pages never read it, and Enrolment remains the record of
+what was sent.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ class EngineSpace(models.Model):
 
 
 class EngineEmbedding(models.Model):
-    """`vector` is 128 little-endian float32 of unit length. `learned` marks the running mean that
-    `update_embedding` keeps, at most one a person, of `weight` recognitions."""
+    """One embedding of a person. `vector` is 128 little-endian float32 of unit length.
+
+    `learned` marks the running mean over `weight` recognitions that `update_embedding` maintains.
+    A person has at most one of those.
+    """
 
     space = models.ForeignKey(EngineSpace, on_delete=models.CASCADE, related_name="embeddings")
     person_id = models.PositiveBigIntegerField()

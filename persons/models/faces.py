@@ -1,4 +1,4 @@
-"""Faces found in photos: what the engine said and, apart from it, what a human decided."""
+"""Faces in photos: what the engine returned and, in separate columns, what a human decided."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from django.db import models
 from django.utils import timezone
 
 from persons.models.galleries import Gallery, Photo
-from persons.models.spaces import Person, Run, Space
 from persons.models.teams import Team, User
 
 
 class Decision(models.TextChoices):
-    """What a human said of a face. No re-run of recognition changes it.
+    """What a human decided about a face. A rescan doesn't change it.
 
-    ERASED is the box of somebody who was erased, on a photo that was kept: nothing more is known of
-    it, and nothing more is written to it, neither by recognition nor by anybody.
+    NONE <-> NAMED <-> IGNORED; any -> ERASED, which is final. ERASED is the box of an erased person
+    on a photo that was kept. Nothing else is known of that face, and neither recognition nor users
+    write to it.
     """
 
     NONE = "", "None"
@@ -27,7 +27,7 @@ class Decision(models.TextChoices):
 
 
 class Review(models.TextChoices):
-    """Why a face wants a human, if it does. Worked out by `persons.settling` alone."""
+    """Why a face needs a human decision, if it does. Set only by `persons.faces.identity`."""
 
     NONE = "", "Nothing to do"
     UNKNOWN = "unknown", "Unknown"
@@ -37,7 +37,7 @@ class Review(models.TextChoices):
 
     @classmethod
     def queue(cls) -> list[Review]:
-        """What the review goes through face by face; groups have a page of their own."""
+        """Kinds that the review shows face by face. Groups have a page of their own."""
         return [cls.UNKNOWN, cls.WEAK, cls.DOUBLE]
 
 
@@ -47,19 +47,19 @@ class FaceQuerySet(models.QuerySet["Face"]):
         return self.filter(review=Review.UNKNOWN)
 
     def waiting(self) -> Self:
-        """Faces that the review goes through one by one."""
+        """Faces that the review shows one by one."""
         return self.filter(review__in=Review.queue())
 
     def suggested(self) -> Self:
-        """Faces whose person is a guess of the engine's that somebody should confirm."""
+        """Faces whose person the engine suggests and somebody should confirm."""
         return self.filter(review__in=[Review.WEAK, Review.DOUBLE])
 
     def grouped(self) -> Self:
-        """Faces in groups that nobody has named."""
+        """Faces in unnamed groups."""
         return self.filter(review=Review.GROUPED)
 
     def to_review(self, team: Team) -> Self:
-        """The team's faces that wait for a name, newest first."""
+        """The team's unknown faces, newest first."""
         return (
             self.unknown()
             .filter(space__team=team)
@@ -67,16 +67,8 @@ class FaceQuerySet(models.QuerySet["Face"]):
             .order_by("-pk")
         )
 
-    def for_person(self, person: Person) -> Self:
-        """A person's faces, newest first, with the photos they are on."""
-        return (
-            self.filter(person=person)
-            .select_related("photo__gallery", "decided_by")
-            .order_by("-pk")
-        )
-
     def outside(self, galleries: Collection[int]) -> Self:
-        """Without the faces of these galleries: see `access.hidden_from`."""
+        """Without the faces of these galleries: see `persons.access.galleries`."""
         return self.exclude(gallery__in=galleries) if galleries else self
 
     def with_names(self) -> Self:
@@ -89,18 +81,20 @@ class _Untrashed(models.Manager["Face"]):
 
 
 class Face(models.Model):
-    """A box in the oriented original's pixels.
+    """One face on a photo. The box is in pixels of the oriented original.
 
-    `person` is who it is, for every page and query: the human's choice where there is one, else the
-    engine's, else a group's, unless a human rejected that one; never somebody who was merged into
-    another. `persons.settling` is the only place that works out `person`, `review`, `review_rank`.
-    `missing` marks a face that the last recognition did not find again but a human had decided on.
-    `space`, `gallery` and `trashed` are the photo's; `objects` is without trashed faces,
-    `everything` with.
+    `person` is the identity that every page and query uses. It is the human's choice if there is
+    one, else the engine's, else the group's, unless a human rejected that person. It is a canonical
+    person, except while a merge is still being propagated (`SpaceJob.Kind.PROPAGATE`). Only
+    `persons.faces.identity` computes `person`, `review` and `review_rank`.
+
+    `missing` marks a face that a human decided on and that the last recognition did not find again.
+    `space`, `gallery` and `trashed` are copies of the photo's. `objects` excludes trashed faces,
+    `everything` includes them.
     """
 
     photo = models.ForeignKey(Photo, on_delete=models.CASCADE, related_name="faces")
-    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="+")
+    space = models.ForeignKey("persons.Space", on_delete=models.CASCADE, related_name="+")
     gallery = models.ForeignKey(Gallery, on_delete=models.CASCADE, related_name="+")
     trashed = models.BooleanField(default=False)
     left = models.IntegerField()
@@ -108,9 +102,9 @@ class Face(models.Model):
     right = models.IntegerField()
     bottom = models.IntegerField()
 
-    # What the engine said, last.
+    # What the engine returned last.
     found_person = models.ForeignKey(
-        Person, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+        "persons.Person", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     tag = models.CharField(max_length=40, default="undefined")
     similarity = models.FloatField(default=0.0)
@@ -126,12 +120,12 @@ class Face(models.Model):
     )
     missing = models.BooleanField(default=False)
     grouped_person = models.ForeignKey(
-        Person,
+        "persons.Person",
         null=True,
         blank=True,
         on_delete=models.SET_NULL,
         related_name="+",
-        help_text="The group of unknown faces that it was put into.",
+        help_text="The group of similar unknown faces to which it belongs.",
     )
 
     # What a human decided.
@@ -139,7 +133,7 @@ class Face(models.Model):
         max_length=8, choices=Decision.choices, default=Decision.NONE, blank=True
     )
     decided_person = models.ForeignKey(
-        Person, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+        "persons.Person", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     decided_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
@@ -151,14 +145,16 @@ class Face(models.Model):
         blank=True,
         on_delete=models.SET_NULL,
         related_name="+",
-        help_text="Who drew the box where the detector had found none.",
+        help_text="The user who drew the box.",
     )
     is_drawn = models.BooleanField(default=False)
-    rejected = models.ManyToManyField(Person, through="Rejection", related_name="rejected_faces")
+    rejected = models.ManyToManyField(
+        "persons.Person", through="Rejection", related_name="rejected_faces"
+    )
 
-    # Who it is.
+    # The identity.
     person = models.ForeignKey(
-        Person,
+        "persons.Person",
         null=True,
         blank=True,
         on_delete=models.SET_NULL,
@@ -166,17 +162,17 @@ class Face(models.Model):
         db_index=False,
     )
     found_by_run = models.ForeignKey(
-        Run, null=True, blank=True, on_delete=models.SET_NULL, related_name="found_faces"
+        "persons.Run", null=True, blank=True, on_delete=models.SET_NULL, related_name="found_faces"
     )
     review = models.CharField(max_length=8, choices=Review.choices, default="", blank=True)
     review_rank = models.FloatField(
-        default=0.0, help_text="How likely what stands there is wrong, 0 to 1."
+        default=0.0, help_text="How likely the identity is wrong, 0 to 1."
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     forgotten_at = models.DateTimeField(
         null=True,
         blank=True,
-        help_text="When what was known of its looks was deleted, as the team's retention says.",
+        help_text="When retention deleted the embedding, attributes and crop.",
     )
 
     objects = _Untrashed.from_queryset(FaceQuerySet)()
@@ -186,13 +182,13 @@ class Face(models.Model):
         ordering = ["left", "top", "pk"]
         indexes = [
             models.Index(fields=["person", "-id"], name="face_person"),
-            # On how many photos a person is, and with whom: answered without a look at the rows.
+            # Index-only: how many photos a person is on, and with whom.
             models.Index(
                 fields=["person", "photo"],
                 name="face_on_photos",
                 condition=models.Q(person__isnull=False, trashed=False),
             ),
-            # A person's faces that a human named, and the least sure ones first.
+            # A person's faces by decision, the least similar first.
             models.Index(
                 fields=["person", "decision", "similarity", "id"],
                 name="face_surety",
@@ -203,7 +199,7 @@ class Face(models.Model):
                 name="face_missing",
                 condition=models.Q(missing=True, trashed=False),
             ),
-            # What waits for a human, of a space or a gallery: each kind in both of its orders.
+            # The review of a space or a gallery, each kind by age and by rank.
             models.Index(
                 fields=["space", "review", "-id"],
                 name="face_review",
@@ -224,7 +220,7 @@ class Face(models.Model):
                 name="face_gallery_review_rank",
                 condition=~models.Q(review=""),
             ),
-            # On which photos of a gallery somebody is: answered without a look at the rows.
+            # Index-only: which photos of a gallery a person is on.
             models.Index(
                 fields=["gallery", "person", "photo"],
                 name="face_in_gallery",
@@ -235,7 +231,7 @@ class Face(models.Model):
                 name="face_suggested",
                 condition=~models.Q(review=""),
             ),
-            # Of whose looks retention has still to forget something.
+            # Faces whose appearance data retention has yet to delete.
             models.Index(
                 fields=["space", "created_at", "id"],
                 name="face_remembered",
@@ -255,21 +251,23 @@ class Face(models.Model):
 
     @property
     def is_forgotten(self) -> bool:
-        """Whether its looks may not be kept any more: it has no name, and its time is over."""
+        """Whether retention deleted the appearance data of this face and it is still unnamed."""
         named = self.person is not None and self.person.label != ""
         return self.forgotten_at is not None and not named
 
     @property
     def is_suggested(self) -> bool:
-        """Whether its person is a guess that nobody has confirmed and that may well be wrong."""
+        """Whether its person is an unconfirmed guess that may be wrong."""
         return self.person_id is not None and self.review != Review.NONE
 
 
 class Rejection(models.Model):
-    """A human's "this face is not that person". It outlives every re-run."""
+    """A human's decision that a face is not a person. It survives every rescan."""
 
     face = models.ForeignKey(Face, on_delete=models.CASCADE, related_name="rejections")
-    person = models.ForeignKey(Person, on_delete=models.CASCADE, related_name="rejections")
+    person = models.ForeignKey(
+        "persons.Person", on_delete=models.CASCADE, related_name="rejections"
+    )
     created_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )

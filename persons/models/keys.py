@@ -1,4 +1,4 @@
-"""API keys: what a program shows instead of the cloud's token."""
+"""API keys, with which programs use the proxy instead of the cloud's token."""
 
 from __future__ import annotations
 
@@ -12,11 +12,19 @@ from django.db import models
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from persons.models.cloud import Meter
 from persons.models.teams import Team, User
 
 PREFIX = "rck_"
 SHOWN = 12
-"""Letters of a key that stay readable, to tell keys apart: 48 of its 256 bits."""
+"""Characters of a key that stay readable, to tell keys apart: 48 of its 256 bits."""
+
+
+class Scope(models.TextChoices):
+    """Optional effects of a method that a key may request."""
+
+    CREATE = "create", "makes a new person of each unknown face (create_new)"
+    LEARN = "learn", "changes what Vision knows of people it recognises (update_embedding)"
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
@@ -26,15 +34,16 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         )
 
     def ended(self) -> Self:
-        """Revoked or expired: the rest of `usable`."""
+        """Revoked or expired keys: the complement of `usable`."""
         return self.filter(
             models.Q(revoked_at__isnull=False) | models.Q(expires_at__lte=timezone.now())
         )
 
     def for_list(self, month: date) -> Self:
-        """With its maker, `today_images` (None without a daily limit) and `month_images`."""
-        from persons.models.cloud import Meter
+        """Keys with their creator, `today_images` and `month_images`.
 
+        `today_images` is None for a key without a KeyDay today, such as one without a limit.
+        """
         today = timezone.now().astimezone(UTC).date()
         days = KeyDay.objects.filter(key=models.OuterRef("pk"), day=today)
         meters = Meter.objects.filter(key=models.OuterRef("pk"), month=month)
@@ -45,9 +54,11 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
 
 class ApiKey(models.Model):
-    """Shown once, kept as a hash. It is random to 256 bits, so a plain SHA-256 is enough.
+    """An API key of a team: USABLE -> REVOKED | EXPIRED.
 
-    `methods` and `spaces` are what it may be used for; an empty list means all.
+    The key is shown once and stored as a hash. It has 256 random bits, so plain SHA-256 is enough.
+    `methods` and `spaces` restrict its use; an empty list means all. `scopes` are the effects that
+    it may request; an empty list means none.
     """
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="api_keys")
@@ -56,11 +67,17 @@ class ApiKey(models.Model):
     key_hash = models.CharField(max_length=64, unique=True)
     methods = models.JSONField(default=list, blank=True)
     spaces = models.JSONField(default=list, blank=True)
+    scopes = models.JSONField(default=list, blank=True)
     daily_images = models.PositiveIntegerField(
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
         help_text="Images a day (UTC); empty for no limit.",
+    )
+    fit = models.BooleanField(
+        default=True,
+        help_text="A picture that the cloud would refuse for its size or format is sent as a copy, "
+        "and the boxes of the answer are mapped back.",
     )
     created_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
@@ -93,7 +110,10 @@ class ApiKey(models.Model):
 
 
 class KeyDay(models.Model):
-    """Images that a key sent on one day (UTC). Raised by one conditional UPDATE, so it is exact."""
+    """Images that a key with a daily limit sent on one day (UTC).
+
+    One conditional UPDATE raises it, so the count is exact under concurrency.
+    """
 
     key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="days")
     day = models.DateField()

@@ -1,39 +1,37 @@
-"""How names are found and sorted: without case, accents or punctuation, in any alphabet."""
+"""Search and sort keys of names: they ignore case, accents and punctuation, in any alphabet."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Exists, OuterRef, Q
 
-if TYPE_CHECKING:
-    from persons.models.spaces import Person
+from persons.inputs.texts import folded, without_joiners
 
 KEY_LENGTH = 120
 LAST = "\U0010ffff"
 """Sorts after every letter."""
 
 MOST_STARTS = 24
-"""Words of one name from which it is found."""
+"""Upper limit of the indexed words of one name."""
 
 _LETTERS = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"}  # noqa: RUF001
 )
 _JOINERS = str.maketrans("", "", "'`.\u2018\u2019\u02bc\u00b4")
 _UNSPACED = ("CJK ", "HIRAGANA ", "KATAKANA ", "THAI ", "LAO ", "KHMER ", "MYANMAR ")
-"""Scripts in which no space stands between words: each letter may begin one."""
+"""Scripts without spaces between words, in which any letter may begin a word."""
 
 
 def fold(text: str) -> str:
-    """As it is compared: "  Zoë O'Brien-Łukasz " is "zoe obrien lukasz".
+    """The text in the form used for comparison: "  Zoë O'Brien-Łukasz " -> "zoe obrien lukasz".
 
-    What has neither letters nor digits stays as it is: somebody may be called "★".
+    A text without letters and digits, such as "★", keeps its characters.
     """
+    text = without_joiners(text)
     plain = unicodedata.normalize("NFKD", text.translate(_JOINERS)).casefold().translate(_LETTERS)
     letters = [letter for letter in plain if not unicodedata.combining(letter)]
     words = "".join(letter if _is_of_word(letter) else " " for letter in letters).split()
@@ -41,12 +39,12 @@ def fold(text: str) -> str:
 
 
 def key_of_name(label: str, person_id: int) -> str:
-    """Where somebody stands in a list by name; who has none comes last, by number."""
+    """Sort key of a person in a list by name. Unnamed people come last, by `person_id`."""
     return fold(label)[:KEY_LENGTH] if label else f"{LAST}{person_id:020}"
 
 
 def later_starts(key: str) -> list[str]:
-    """What a name is found by besides its beginning: from each of its other words on."""
+    """The rest of a name from each word on, except the first: further keys to find it by."""
     starts = [
         key[at:]
         for at in range(1, len(key))
@@ -64,7 +62,7 @@ def _is_unspaced(letter: str) -> bool:
 
 
 class KeyField(models.CharField):  # type: ignore[type-arg]
-    """Compared letter by letter on every database, whatever language a server was set up for."""
+    """A text column compared by code point on every database, whatever the server's locale."""
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
         parameters = super().db_parameters(connection)
@@ -74,10 +72,10 @@ class KeyField(models.CharField):  # type: ignore[type-arg]
 
 
 class NameStart(models.Model):
-    """One word of a person's name, but the first, and all that follows it.
+    """The rest of a person's name from one word on; the first word has no row.
 
-    With `Person.name_key` these answer "whose name has a word that begins like this" from an index.
-    `PersonQuerySet` and `Person.save` keep them.
+    With `Person.name_key`, an index finds people by the beginning of any word of their name.
+    `PersonQuerySet` and `Person.save` maintain the rows.
     """
 
     space = models.ForeignKey(
@@ -92,86 +90,28 @@ class NameStart(models.Model):
     def __str__(self) -> str:
         return f"{self.key} ({self.person_id})"
 
-    @classmethod
-    def of(cls, person: Person) -> list[NameStart]:
-        if not person.label:
-            return []
-        return [
-            cls(space_id=person.space_id, person_id=person.pk, key=start)
-            for start in later_starts(person.name_key)
-        ]
+
+_TAG = re.compile(r"person([0-9]+)|unnamed person ([0-9]+)")
+_LARGEST = 2**63 - 1
 
 
 def tagged(text: str) -> int | None:
-    """The number in "person7" or "7"."""
-    tag = re.fullmatch(r"(?:person)?([0-9]{1,18})", text.strip().lower())
-    return int(tag[1]) if tag else None
+    """The number in "person7", "Unnamed person 7" or "7".
+
+    None for other texts and for numbers that no person can have.
+    """
+    plain = unicodedata.normalize("NFKC", folded(text))
+    tag = _TAG.fullmatch(plain)
+    digits = ((tag[1] or tag[2]) if tag else plain).lstrip("0")
+    if not re.fullmatch(r"[0-9]{1,19}", digits) or int(digits) > _LARGEST:
+        return None
+    return int(digits)
 
 
-class NamedQuerySet(models.QuerySet["Person"]):
-    """People by name. Whatever writes a label through it keeps what they are found by."""
+def looks_like_tag(text: str) -> bool:
+    """Whether the text refers to a person by number rather than by name.
 
-    def search(self, text: str) -> Self:
-        """Who has a word in their name that begins with `text`, or whose tag it is.
-
-        Case, accents and punctuation don't matter, in any alphabet. For lists of many people,
-        `found_by_name` is quicker where few are found.
-        """
-        key = fold(text)[:KEY_LENGTH]
-        if not key:
-            return self
-        beginning = NameStart.objects.filter(key__gte=key, key__lt=key + LAST)
-        found = Q(name_key__gte=key, name_key__lt=key + LAST)
-        found |= Q(Exists(beginning.filter(person=OuterRef("pk"))))
-        if (person_id := tagged(text)) is not None:
-            found |= Q(person_id=person_id)
-        return self.filter(found)
-
-    def bulk_create(self, objs: Iterable[Person], *args: Any, **options: Any) -> list[Person]:
-        people = list(objs)
-        for person in people:
-            person.name_key = key_of_name(person.label, person.person_id)
-        made = super().bulk_create(people, *args, **options)
-        starts = [start for person in made if person.pk for start in NameStart.of(person)]
-        NameStart.objects.bulk_create(starts, batch_size=2000)
-        return made
-
-    def update(self, **values: Any) -> int:
-        if "label" not in values:
-            return super().update(**values)
-        pks = list(self.values_list("pk", flat=True))
-        count = super().update(**values)
-        self.model.objects.filter(pk__in=pks).index_names()
-        return count
-
-    update.alters_data = True  # type: ignore[attr-defined]
-
-    def index_names(self) -> None:
-        """Work out anew what these people are found by; needed only after SQL of one's own."""
-        people = list(self.only("pk", "space_id", "person_id", "label", "name_key"))
-        for person in people:
-            person.name_key = key_of_name(person.label, person.person_id)
-        self.model.objects.bulk_update(people, ["name_key"], batch_size=2000)
-        for at in range(0, len(people), 2000):
-            some = people[at : at + 2000]
-            NameStart.objects.filter(person__in=[person.pk for person in some]).delete()
-            NameStart.objects.bulk_create(start for one in some for start in NameStart.of(one))
-
-
-def found_by_name(spaces: Sequence[int], text: str, limit: int) -> list[int]:
-    """People, by pk, whom `text` finds in these spaces: by their name's beginning first, then by
-    their other words'. At most `limit`, in three small ranges of indexes."""
-    from persons.models.spaces import Person
-
-    key = fold(text)[:KEY_LENGTH]
-    if not key:
-        return []
-    bounds = Q(space__in=spaces)
-    whole = Person.objects.filter(bounds, name_key__gte=key, name_key__lt=key + LAST)
-    found = list(whole.order_by("name_key", "pk").values_list("pk", flat=True)[:limit])
-    if (person_id := tagged(text)) is not None:
-        found += Person.objects.filter(bounds, person_id=person_id).values_list("pk", flat=True)
-    if len(found) < limit:
-        words = NameStart.objects.filter(bounds, key__gte=key, key__lt=key + LAST)
-        found += words.order_by("key", "person").values_list("person", flat=True)[:limit]
-    return list(dict.fromkeys(found))[:limit]
+    True for Vision's "person77" and the pages' "Unnamed person 77", in any case. False for "77" and
+    "Person 77", which may be names.
+    """
+    return _TAG.fullmatch(unicodedata.normalize("NFKC", folded(text))) is not None

@@ -1,4 +1,4 @@
-"""People's rights: consent, legal hold, and erasure with its certificate."""
+"""Consents, legal holds, retention runs, and erasures with their certificates."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from django.db.models import Q
 from django.utils import timezone
 
 from persons.models.galleries import Gallery
-from persons.models.spaces import Person, Space
+from persons.models.people import Person
+from persons.models.spaces import Space
 from persons.models.teams import Team, User
 from persons.models.work import Job, JobState
 
 
 class ConsentQuerySet(models.QuerySet["Consent"]):
     def in_force(self) -> Self:
-        """Given, not over, not withdrawn."""
+        """Consents that have begun and are neither expired nor withdrawn."""
         now = timezone.now()
         return self.filter(Q(until=None) | Q(until__gt=now), given_at__lte=now, withdrawn_at=None)
 
 
 class Consent(models.Model):
-    """That somebody agreed to be recognised: to what, when, by which document, until when.
+    """A person's consent to be recognised: purpose, document and period.
 
-    in force -> withdrawn | over. A withdrawal is never taken back: a new consent is a new row.
+    IN FORCE -> WITHDRAWN | EXPIRED. A withdrawal is final; a new consent is a new row.
     """
 
     person = models.ForeignKey(Person, on_delete=models.CASCADE, related_name="consents")
     purpose = models.CharField(max_length=300, help_text="What they agreed to.")
     document = models.CharField(
-        max_length=300, blank=True, help_text="By which document: its title, number or address."
+        max_length=300, blank=True, help_text="The document: its title, number or address."
     )
     given_at = models.DateTimeField(default=timezone.now)
     until = models.DateTimeField(null=True, blank=True)
@@ -70,7 +71,10 @@ class LegalHoldQuerySet(models.QuerySet["LegalHold"]):
 
 
 class LegalHold(models.Model):
-    """Nothing of this person or gallery is deleted, by nobody and by no rule, until released."""
+    """Prevents deletion of data of one person or gallery, by users, rules and erasures.
+
+    IN FORCE -> RELEASED.
+    """
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="legal_holds")
     person = models.ForeignKey(
@@ -106,10 +110,10 @@ class LegalHold(models.Model):
 
 
 class RetentionRun(Job):
-    """One going over what a team keeps, by its rules as they were then. Resumed if cut off.
+    """One retention run over a team's data. Workers resume it after an interruption.
 
-    `done` counts what was removed, `report` by kind; `rules` are the days of each kind. `step` and
-    `position` say how far it is.
+    `rules` are the days to keep each kind, copied from the team when the run began. `done` counts
+    removed items, `report` counts them by kind. `step` and `position` are the progress.
     """
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="retention_runs")
@@ -135,14 +139,17 @@ class RetentionRun(Job):
 
 
 class Erasure(Job):
-    """Somebody is forgotten: in the database, the storage, and at Vision. Resumed if cut off.
+    """Erasure of one person in the database, the storage and Vision. Resumed if interrupted.
 
-    It names them by space and number alone, since the name goes; `ids` are that number and those
-    of all who were merged into them. `report` is what the steps have done so far and what they
-    still need, which is emptied at the end; `certificate` what is shown of it then, without
-    anything personal, and `signature` that of the audit's key over its canonical JSON, hexadecimal.
-    The certificate goes at `keep_until`; the row stays, so that a backup that is older can be told
-    again. `total` and `done` count steps.
+    QUEUED -> RUNNING -> QUEUED … DONE | FAILED. `total` and `done` count steps.
+
+    The row identifies the person by space and `person_id` only, because the name is erased. `ids`
+    are that number and those of everybody merged into the person. `report` is the state of the
+    steps and is emptied at the end. `certificate` is the result, without personal data, and
+    `signature` is the hexadecimal signature of its canonical JSON by the audit's key.
+
+    The certificate is deleted at `keep_until`. The row stays, so that the erasure can be replayed
+    after an older backup was restored.
     """
 
     class Photos(models.TextChoices):
@@ -154,17 +161,21 @@ class Erasure(Job):
     space = models.ForeignKey(
         Space, null=True, blank=True, on_delete=models.SET_NULL, related_name="erasures"
     )
-    number = models.PositiveSmallIntegerField(help_text="Of the space.")
+    number = models.PositiveSmallIntegerField(help_text="The space's number.")
     person_id = models.PositiveBigIntegerField()
     ids: models.JSONField[list[int], list[int]] = models.JSONField(default=list, blank=True)
-    reference = models.CharField(max_length=32, unique=True, help_text="Names the certificate.")
+    reference = models.CharField(
+        max_length=32, unique=True, help_text="The certificate's reference."
+    )
     photos = models.CharField(max_length=5, choices=Photos.choices, default=Photos.KEEP)
     reason = models.CharField(max_length=500, blank=True)
     replayed = models.BooleanField(
-        default=False, help_text="Done once more, after an older backup was restored."
+        default=False, help_text="Repeated because an older backup was restored."
     )
     step = models.CharField(max_length=20, blank=True)
-    after = models.DateTimeField(default=timezone.now, help_text="Not gone on with before this.")
+    interruptions = models.PositiveSmallIntegerField(
+        default=0, help_text="How many workers died or were cut off since the last step."
+    )
     report: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True)
     certificate: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True)
     signature = models.CharField(max_length=128, blank=True)
@@ -186,7 +197,7 @@ class Erasure(Job):
 
 
 class ErasedPicture(models.Model):
-    """An enrolled picture that may never be enrolled again, by a keyed digest of its SHA-256."""
+    """A picture that must never be enrolled again. `digest` is a keyed digest of its SHA-256."""
 
     erasure = models.ForeignKey(Erasure, on_delete=models.CASCADE, related_name="pictures")
     digest = models.CharField(max_length=64, db_index=True)

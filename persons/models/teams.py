@@ -1,4 +1,4 @@
-"""Who shares what: teams, their members' roles, and invitations."""
+"""Users, teams, memberships with their roles, and invitations."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ INVITATION_DAYS = 14
 
 
 class User(AbstractUser):
-    """A person who signs in. What they may do is said by their memberships alone."""
+    """A person who signs in. Their rights come from their memberships alone."""
 
     def __str__(self) -> str:
         return self.get_full_name() or self.username
 
 
 class Role(models.TextChoices):
-    """What a member may do. `persons.access` turns a role into rights.
+    """A member's role. `persons.access` maps roles to rights.
 
-    Owner: everything. Editor: uploads, names, decides. Viewer: looks. Auditor: history and audit,
-    no gallery.
+    Owners may do everything. Editors upload, name and decide. Viewers only look. Auditors read
+    history and audit, and only those galleries that an owner shares with them.
     """
 
     OWNER = "owner", "Owner"
@@ -56,7 +56,7 @@ class Team(models.Model):
     reason_choices: models.JSONField[list[str], list[str]] = models.JSONField(
         default=list, blank=True, help_text="Reasons to choose from. Empty: free text."
     )
-    # How many days things are kept; empty: until somebody deletes them.
+    # Retention in days; null: kept until somebody deletes it.
     probe_days = models.PositiveIntegerField(
         null=True, blank=True, help_text="Pictures that clients of the proxy sent."
     )
@@ -91,9 +91,9 @@ class Membership(models.Model):
 
 
 class Invitation(models.Model):
-    """A link that makes its bearer a member, once. Only the hash of its token is kept.
+    """A single-use link that makes its bearer a member. Only the hash of its token is stored.
 
-    open -> accepted | revoked | expired
+    OPEN -> ACCEPTED | REVOKED | EXPIRED
     """
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="invitations")
@@ -121,7 +121,7 @@ class Invitation(models.Model):
 
     @staticmethod
     def new_token() -> tuple[str, str]:
-        """(token for the link, hash for the row)."""
+        """(token for the link, hash for the row)"""
         token = secrets.token_urlsafe(32)
         return token, Invitation.hash_token(token)
 

@@ -1,4 +1,4 @@
-"""Long work that people start: groups of unknown faces, snapshots and restores. And who reviews."""
+"""Long-running jobs (groupings, space jobs), face vectors, and the state of reviewers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from django.utils import timezone
 
 from persons.models.faces import Face
 from persons.models.galleries import Gallery
+from persons.models.leased import Leased
 from persons.models.spaces import Space
 from persons.models.teams import Team, User
 
 
 class JobState(models.TextChoices):
-    """QUEUED -> RUNNING -> DONE | FAILED | QUEUED (cut off); DONE of a grouping's first half is
-    READY: somebody has to say that its people shall be made."""
+    """QUEUED -> RUNNING -> DONE | FAILED | QUEUED (interrupted, or after a slice of the work).
+
+    A grouping has one more step: RUNNING -> READY -> QUEUED, once a user confirms that the planned
+    people are to be created. Unfinished jobs can become CANCELLED.
+    """
 
     QUEUED = "queued", "Waiting"
     RUNNING = "running", "Running"
@@ -25,8 +29,8 @@ class JobState(models.TextChoices):
     CANCELLED = "stopped", "Cancelled"
 
 
-class Job(models.Model):
-    """A row of long work: claimed by compare-and-swap, resumed where it was cut off."""
+class Job(Leased):
+    """A long-running job. Workers claim it and resume it after an interruption. See JobState."""
 
     state = models.CharField(max_length=8, choices=JobState.choices, default=JobState.QUEUED)
     requested_by = models.ForeignKey(
@@ -38,18 +42,16 @@ class Job(models.Model):
     total = models.PositiveIntegerField(default=0)
     done = models.PositiveIntegerField(default=0)
     error = models.TextField(blank=True)
-    attempts = models.PositiveSmallIntegerField(default=0)
-    claim = models.CharField(max_length=32, blank=True)
-    claimed_at = models.DateTimeField(null=True, blank=True)
 
-    class Meta:
+    class Meta(Leased.Meta):
         abstract = True
 
 
 class Grouping(Job):
-    """Unknown faces of a gallery or a whole space, sorted into people by their looks.
+    """A job that groups unknown faces of a gallery or a whole space into people, by similarity.
 
-    `total` and `done` count faces. `plan` is a list of lists of face pks, each a person to be made.
+    QUEUED -> RUNNING -> READY -> QUEUED -> RUNNING -> DONE. `total` and `done` count faces. `plan`
+    is a list of lists of face pks; each inner list becomes a person.
     """
 
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="groupings")
@@ -67,7 +69,7 @@ class Grouping(Job):
 
 
 class FaceVector(models.Model):
-    """A face's embedding by the recogniser that comes with Rollcall: 128 float32, of length 1."""
+    """A face's embedding by the embedded recogniser: 128 float32, of unit length."""
 
     face = models.OneToOneField(Face, on_delete=models.CASCADE, related_name="vector")
     model = models.CharField(max_length=64, help_text="Digest of the weights.")
@@ -79,38 +81,42 @@ class FaceVector(models.Model):
 
 class SpaceJobQuerySet(models.QuerySet["SpaceJob"]):
     def under_way(self) -> Self:
-        """Those that are not over yet; one that was cancelled is over when it has been tidied."""
+        """Unfinished jobs, including cancelled ones that have not been cleaned up yet."""
         return self.filter(
             models.Q(state__in=[JobState.QUEUED, JobState.RUNNING])
             | models.Q(state=JobState.CANCELLED, finished_at=None)
         )
 
-    def following(self) -> Self:
-        """Those that take faces along with people who were merged or parted."""
-        return self.filter(kind=SpaceJob.Kind.FOLLOW).under_way()
+    def propagating(self) -> Self:
+        """Unfinished jobs that move faces after people were merged or split."""
+        return self.filter(kind=SpaceJob.Kind.PROPAGATE).under_way()
 
     def people_on_the_way(self) -> set[int]:
-        """Whose faces, by the people's pks, may still stand under another name than their own."""
-        reports = self.following().values_list("report", flat=True)
+        """Pks of people whose faces a merge or split may not have reached yet."""
+        reports = self.propagating().values_list("report", flat=True)
         return {pk for report in reports for pk in report["people"]}
 
     def snapshots(self) -> Self:
-        """Whole ones whose file is there."""
+        """Complete snapshots, taken or uploaded, whose file exists."""
         kinds = [SpaceJob.Kind.SNAPSHOT, SpaceJob.Kind.UPLOAD]
         return self.filter(kind__in=kinds, state=JobState.DONE).exclude(file="")
 
 
 class SpaceJob(Job):
-    """Long work on a space: a snapshot of it or the check of an uploaded one, its truncation, its
-    restore from a snapshot, working out who everybody is after a threshold was changed, and the
-    faces of somebody with thousands of them, who was merged or parted.
+    """A long-running job on a space.
 
-    `total` and `done` count enrolled pictures; of a SETTLE and a FOLLOW, photos. `file` is a
-    snapshot's key in the storage. `position` and `report` are what the kind's step keeps: see
+    - SNAPSHOT writes a snapshot, UPLOAD checks an uploaded one.
+    - TRUNCATE empties the space. It waits for its `snapshot` and fails with it.
+    - RESTORE restores the space from `snapshot`.
+    - REBUILD resolves all identities again after a threshold changed.
+    - PROPAGATE moves the faces of a person with thousands of them after a merge or split.
+
+    `total` and `done` count enrolled pictures; for REBUILD and PROPAGATE, photos. `file` is a
+    snapshot's storage key. `position` and `report` hold the progress of the kind's step: see
     `persons.pipeline`.
 
-    A TRUNCATE waits for its `snapshot`, and fails with it. A job that is CANCELLED has
-    `finished_at` once nobody works on it any more and what it had prepared is taken back.
+    QUEUED -> RUNNING -> DONE | FAILED | QUEUED; QUEUED | RUNNING -> CANCELLED. A CANCELLED job gets
+    `finished_at` once no worker is on it and its preparations are undone.
     """
 
     class Kind(models.TextChoices):
@@ -118,8 +124,8 @@ class SpaceJob(Job):
         UPLOAD = "upload", "Uploaded snapshot"
         TRUNCATE = "truncate", "Truncate"
         RESTORE = "restore", "Restore"
-        SETTLE = "settle", "Thresholds"
-        FOLLOW = "follow", "Faces of merged people"
+        REBUILD = "settle", "Thresholds"
+        PROPAGATE = "follow", "Faces of merged people"
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="space_jobs")
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="jobs")
@@ -130,8 +136,7 @@ class SpaceJob(Job):
     snapshot = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="restores"
     )
-    after = models.DateTimeField(default=timezone.now, help_text="Not gone on with before this.")
-    position = models.PositiveBigIntegerField(default=0, help_text="How far it has come.")
+    position = models.PositiveBigIntegerField(default=0, help_text="Progress of the kind's step.")
     report: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True)
 
     objects = SpaceJobQuerySet.as_manager()
@@ -150,7 +155,7 @@ class SpaceJob(Job):
 
 
 class ReviewHold(models.Model):
-    """A face that somebody looks at just now: others are given another one meanwhile."""
+    """Reserves a face for one reviewer until `until`; other reviewers get other faces."""
 
     face = models.OneToOneField(Face, on_delete=models.CASCADE, related_name="hold")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
@@ -161,7 +166,7 @@ class ReviewHold(models.Model):
 
 
 class ReviewPlace(models.Model):
-    """Where somebody was in the review when they left."""
+    """Where a user left the review of a team, to continue there."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="+")

@@ -1,1 +1,1 @@
-"""Our own REST API. Reads ask `access`, writes are `actions`; nothing is decided here."""
+"""Rollcall's REST API: reads go through `access`, writes through `actions`. It adds no rules."""

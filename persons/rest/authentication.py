@@ -1,4 +1,4 @@
-"""Who asks. Another way in is another class here and another line in REST_FRAMEWORK."""
+"""Authentication of REST requests. A new method is a class here and an entry in REST_FRAMEWORK."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rest_framework.request import Request
 
 
 class Session(SessionAuthentication):
-    """A browser that has signed in. Whatever writes carries the CSRF token in `X-CSRFToken`."""
+    """Session cookie of a signed-in browser. Writes need the CSRF token in `X-CSRFToken`."""
 
     def authenticate_header(self, request: Request) -> str:
-        """Makes "not signed in" a 401; without a challenge it would be a 403."""
+        """The challenge. Without one, anonymous requests would get 403 instead of 401."""
         return 'Session realm="Rollcall"'
 
     def enforce_csrf(self, request: Any) -> None:
-        # Django also looks for the token in a POST's form, which would read an upload to its end
-        # before anybody asked whether it may come in. For other methods it reads the header alone.
+        # For POST, Django also looks for the token in the form. That would read a whole upload
+        # before access is checked. For other methods Django only reads the header.
         asked = copy.copy(request._request)
         if asked.method == "POST":
             asked.method = "PUT"
@@ -28,7 +28,7 @@ class Session(SessionAuthentication):
 
 
 class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """Session, as the schema describes it."""
+    """Describes Session in the OpenAPI schema."""
 
     target_class = "persons.rest.authentication.Session"
     name = "session"

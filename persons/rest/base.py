@@ -1,4 +1,4 @@
-"""What every view shares: the actor, pages, the body, and the errors that its schema lists."""
+"""Base of all REST views: actor, access reasons, parsed bodies, pages and schema responses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from persons import reasons
+from persons.actions import records
 from persons.audit import Actor
-from persons.models import Source, Team, User
+from persons.calls.search import Filters
+from persons.errors import Refused
+from persons.models import Call, Person, Source, Team, User
+from persons.privacy import access_reasons
 from persons.rest.pagination import ByKey
 from persons.rest.serializers.shared import ErrorSerializer
 
@@ -21,14 +24,14 @@ READ = (401, 403, 404)
 WRITE = (400, 401, 403, 404, 409)
 
 
+# Not a docstring: subclasses without one would show it in the OpenAPI schema.
+# A method's first line gets its object through `persons.access`, with the team's slug.
 class View(APIView):
-    """A method's first line gets its object through `persons.access`, with the team's slug."""
-
     pagination_class: type[ByKey] = ByKey
 
     @property
     def actor(self) -> Actor:
-        """For actions: who asks, through REST."""
+        """The requesting user as an Actor, for actions."""
         request = self.request
         return Actor(
             user=request.user if isinstance(request.user, User) else None,
@@ -37,15 +40,47 @@ class View(APIView):
             request_id=getattr(request, "id", ""),
         )
 
-    def reason(self, team: Team, purpose: str) -> str:
-        """Why, as the request's header says; 403 where the team asks for it and nothing is said."""
-        said = reasons.of_header(self.request.headers.get(reasons.HEADER))
-        if not said and reasons.demanded(team, purpose):
-            raise PermissionDenied(f"{team} asks for a reason: send it in {reasons.HEADER}.")
-        return said
+    def look_up(self, person: Person) -> None:
+        """Audit the access reason, if there is one. Every view of a person calls this.
+
+        Raises PermissionDenied if the team demands a reason and the request has none.
+        """
+        if reason := self._reason(person.space.team, "person"):
+            records.look_up(actor=self.actor, person=person, reason=reason)
+
+    def look_through(self, team: Team) -> None:
+        """As `look_up`, for lists of people."""
+        if reason := self._reason(team, "person"):
+            records.look_through(actor=self.actor, team=team, reason=reason)
+
+    def look_up_filtered(self, team: Team, filters: Filters) -> None:
+        """As `look_up`, for lists of calls filtered by a person or a name."""
+        if filters.person is not None:
+            self.look_up(filters.person)
+        if filters.people is not None and filters.text:
+            self.look_through(team)
+
+    def open_call(self, call: Call) -> None:
+        """As `look_up`, for views of a call's request and answer."""
+        if reason := self._reason(call.team, "evidence"):
+            records.open_call(actor=self.actor, call=call, reason=reason)
+
+    def _reason(self, team: Team, purpose: str) -> str:
+        """The access reason from the request's header, or "".
+
+        Raises PermissionDenied if it is invalid, or missing though the team demands one.
+        """
+        header = self.request.headers.get(access_reasons.HEADER)
+        try:
+            reason = access_reasons.of_program(team, purpose, header)
+        except Refused as error:
+            raise PermissionDenied(str(error)) from None
+        if not reason and access_reasons.demanded(team, purpose):
+            raise PermissionDenied(f"{team} asks for a reason: send it in {access_reasons.HEADER}.")
+        return reason
 
     def body(self, shape: type[BaseSerializer[Any]], *, partial: bool = False) -> dict[str, Any]:
-        """The request's body in that shape, or a 400 that says what is wrong with it."""
+        """The validated body of the request. Raises ValidationError (400)."""
         parsed = shape(data=self.request.data, partial=partial)
         parsed.is_valid(raise_exception=True)
         return dict(parsed.validated_data)
@@ -69,10 +104,10 @@ class View(APIView):
 
 
 def answers(shape: Any, errors: tuple[int, ...] = READ, *, status: int = 200) -> dict[int, Any]:
-    """A method's `responses` for the schema."""
+    """A method's `responses` for the schema: success and errors."""
     return {status: shape} | dict.fromkeys(errors, ErrorSerializer)
 
 
 def nothing_here(request: HttpRequest, anything: str = "") -> JsonResponse:
-    """For an address below /rest/ that leads nowhere: JSON, as all the other errors."""
+    """404 for unknown addresses below /rest/, as JSON like all other errors."""
     return JsonResponse({"code": "not_found", "detail": "There is nothing here."}, status=404)

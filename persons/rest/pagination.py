@@ -1,13 +1,12 @@
-"""Pages by key: as quick on the last page as on the first, and rows that come or go meanwhile
-neither repeat others nor hide them."""
+"""Pages of REST's lists by the key `cursor`; `persons.inputs.paging` does the paging."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from operator import attrgetter
+from typing import Any, TypeVar
 
-from django.db.models import Model, QuerySet
-from rest_framework.exceptions import ValidationError
+from django.db.models import QuerySet
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,46 +14,78 @@ from rest_framework.settings import api_settings
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
+from persons.inputs.paging import page_of
+from persons.inputs.params import Parameters
+
+R = TypeVar("R")
+
 MAX_LIMIT = 200
-MAX_KEY = 2**63 - 1
+OTHERS = ("format", "oauth_token", "oauth_provider")
+"""Parameters allowed in every address: the response format and OAuth parameters of clients."""
+PAGING = ("cursor", "limit", *OTHERS)
+"""Parameters of every list."""
 
 
 class ByKey(BasePagination):
-    """Newest first. `next` is the address of the page after this one, null on the last."""
+    """Newest first. `next` is the address of the next page, null on the last page."""
 
     order = "-pk"
+    filters: Collection[str] = ()
+    """Further parameters, which the view reads itself."""
 
     def paginate_queryset(
         self, queryset: Any, request: Request, view: APIView | None = None
     ) -> list[Any]:
         return self.rows(queryset, request)
 
+    def _page(self, request: Request) -> tuple[int, int | None]:
+        """(number of rows, key to continue after or None)
+
+        Raises NotUnderstood. It refuses unknown parameters, because a typo in a filter's name would
+        select everything.
+        """
+        given = Parameters(request.query_params.dict())
+        given.known([*self.filters, *PAGING])
+        limit = given.number("limit", least=1, most=MAX_LIMIT)
+        cursor = given.number("cursor")
+        given.demand()
+        return limit or int(api_settings.PAGE_SIZE or MAX_LIMIT), cursor
+
     def found(
         self, ids: Callable[..., list[int]], queryset: QuerySet[Any], request: Request
     ) -> list[Any]:
-        """As `rows`, of what `ids` finds, newest first, below its `before`."""
-        limit = _number(request, "limit", 1, MAX_LIMIT) or int(api_settings.PAGE_SIZE or MAX_LIMIT)
-        pks = ids(limit + 1, before=_number(request, "cursor", 0, MAX_KEY))
-        self.next = None
-        if len(pks) > limit:
-            here = request.build_absolute_uri()
-            self.next = replace_query_param(here, "cursor", pks[limit - 1])
-        return list(queryset.filter(pk__in=pks[:limit]).order_by("-pk"))
+        """One page of a search, newest first.
+
+        `ids(count, before=pk)` returns up to `count` pks below `before`, newest first.
+        """
+        pks = self._next(lambda key, back, count: ids(count, before=key), lambda pk: pk, request)
+        return list(queryset.filter(pk__in=pks).order_by("-pk"))
 
     def rows(self, queryset: QuerySet[Any], request: Request) -> list[Any]:
-        """One page, in one query."""
-        limit = _number(request, "limit", 1, MAX_LIMIT) or int(api_settings.PAGE_SIZE or MAX_LIMIT)
-        cursor = _number(request, "cursor", 0, MAX_KEY)
-        key = self.order.removeprefix("-")
-        if cursor is not None:
-            side = "lt" if self.order.startswith("-") else "gt"
-            queryset = queryset.filter(**{f"{key}__{side}": cursor})
-        found = list(queryset.order_by(self.order)[: limit + 1])
+        """One page of `queryset`, in one query. Sets `next`."""
+        name = self.order.removeprefix("-")
+        beyond = f"{name}__lt" if self.order.startswith("-") else f"{name}__gt"
+
+        def ask(key: int | None, back: bool, count: int) -> list[Any]:
+            rows = queryset if key is None else queryset.filter(**{beyond: key})
+            return list(rows.order_by(self.order)[:count])
+
+        return self._next(ask, attrgetter(name), request)
+
+    def _next(
+        self,
+        ask: Callable[[Any, bool, int], list[R]],
+        key: Callable[[R], int],
+        request: Request,
+    ) -> list[R]:
+        """The rows of the page that the request names. Sets `next`."""
+        limit, cursor = self._page(request)
+        page = page_of(ask, key, before=cursor, after=None, size=limit)
         self.next = None
-        if len(found) > limit:
+        if page.older is not None:
             here = request.build_absolute_uri()
-            self.next = replace_query_param(here, "cursor", _key(found[limit - 1], key))
-        return found[:limit]
+            self.next = replace_query_param(here, "cursor", page.older)
+        return list(page.rows)
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response({"next": self.next, "results": data})
@@ -101,20 +132,6 @@ class OldestFirst(ByKey):
 
 
 class ByNumber(ByKey):
-    """For a team's spaces."""
+    """Order of a team's spaces."""
 
     order = "number"
-
-
-def _key(row: Model, key: str) -> int:
-    return int(getattr(row, key))
-
-
-def _number(request: Request, name: str, least: int, most: int) -> int | None:
-    """A number of the query string; None where it is not there."""
-    text = request.query_params.get(name, "")
-    if not text:
-        return None
-    if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
-        return int(text)
-    raise ValidationError({name: [f"A whole number from {least} to {most}."]})

@@ -1,4 +1,4 @@
-"""What may be sent, and how much of it: JSON in memory, uploads to disk as they come."""
+"""Body parsers with size limits: JSON in memory, uploads streamed to disk."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
-from django.core.files.uploadhandler import TemporaryFileUploadHandler
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.request import Request
 
+from persons.files.uploads import TakesEveryName
+from persons.inputs.params import whole
 from persons.rest.errors import TooLarge
 
 JSON_BYTES = 1_000_000
 FILES_OF_FULL_SIZE = 20
-"""That many files as large as one may be, or more smaller ones, go into one request."""
+"""Limit of one upload request, in files of the maximum size. It can hold more smaller files."""
 
 
 class Json(JSONParser):
@@ -45,21 +46,25 @@ class Uploads(MultiPartParser):
         return super().parse(stream, media_type, parser_context)
 
 
-class _ToDisk(TemporaryFileUploadHandler):
-    """Of a file that is too large only so much is written as shows that it is."""
+class _ToDisk(TakesEveryName):
+    """Writes no more of an oversized file than is needed to see that it is oversized."""
 
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes | None:
         if start <= settings.UPLOAD_MAX_BYTES:
             super().receive_data_chunk(raw_data, start)
+        return None
 
     def file_complete(self, file_size: int) -> Any:
-        # Its true length, as a hole at the end: the refusal says how large the file was.
+        # Extend it sparsely to its true length, which the error message reports.
         if file_size > settings.UPLOAD_MAX_BYTES:
             self.file.truncate(file_size)
         return super().file_complete(file_size)
 
 
 def _demand_length(request: Request, limit: int) -> None:
-    """The server reads no further than the length that was announced."""
-    if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
+    """Raise TooLarge if the announced length exceeds `limit`.
+
+    That is enough, because the server reads no further than the announced length.
+    """
+    if (whole(str(request.META.get("CONTENT_LENGTH") or 0)) or 0) > limit:
         raise TooLarge(f"This request is too large: at most {limit // 1_000_000} MB go at once.")

@@ -1,4 +1,4 @@
-"""Everything below /rest/."""
+"""Routes below /rest/."""
 
 from __future__ import annotations
 

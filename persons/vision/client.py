@@ -1,4 +1,4 @@
-"""The cloud backend over HTTP: what is asked, and how an answer is judged.
+"""The cloud backend over HTTP: sending requests and classifying answers.
 
 Source: VK Cloud Vision documentation, "Face recognition".
 """
@@ -19,7 +19,7 @@ from .tokens import Secret, TokenSource
 from .transport import CHUNK, Http, host_of
 from .types import Answer, Image, Method
 
-# An error's envelope is a line of text; what is longer is a success and is not parsed here.
+# An error's envelope is one line of text. Anything longer is a success and is not parsed here.
 _ERROR_MAX = 64 * 1024
 _EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/tiff": "tif"}
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,60}/[A-Za-z0-9!#$&^_.+-]{1,60}")
@@ -63,11 +63,11 @@ class HttpVision:
         images: Sequence[Image],
         circuit: Circuit | None = None,
     ) -> Answer:
-        """Ask once, and once more with another token if this one was refused.
+        """Send a request, and once more with a new token if this one was refused.
 
-        `circuit` is the breaker's state, where it was read just now.
-        A second refusal is returned as it came. Only one that is no envelope, which nobody could
-        judge by, is raised as VisionUnauthorized; so is a failure to get any token.
+        `circuit` is the breaker's state, if it was read just now. A second refusal is returned as
+        it came. If it isn't a valid envelope, VisionUnauthorized is raised, as it is if no token
+        can be had.
         """
         body = Multipart(meta, _files(method, meta, images))
         token = self._tokens.token()
@@ -114,7 +114,7 @@ class HttpVision:
 
 
 def envelope_status(raw: bytes) -> int | None:
-    """The envelope's status, or None for what is no envelope; `envelope.parse` says more."""
+    """The envelope's status, or None if it isn't an envelope; `envelope.parse` says more."""
     if len(raw) > _ERROR_MAX:
         return 200 if raw.lstrip()[:1] == b"{" else None
     try:
@@ -130,7 +130,7 @@ def _is_refusal(answer: Answer) -> bool:
 
 
 def _is_alive(answer: Answer) -> bool:
-    """Whether somebody is there who judged the request; what fails is then the request's fault."""
+    """Whether the server judged the request; a failure is then the request's fault."""
     if 400 <= answer.http_status < 500:
         return True
     status = envelope_status(answer.raw)
@@ -153,7 +153,7 @@ def _files(method: Method, meta: Mapping[str, Any], images: Sequence[Image]) -> 
 class Multipart:
     """`meta` and the images as multipart/form-data, never joined into one buffer.
 
-    Raises VisionRejected where a name can't be encoded.
+    Raises VisionRejected if a name can't be encoded.
     """
 
     secrets: Sequence[Secret] = ()
@@ -175,7 +175,7 @@ class Multipart:
     def __iter__(self) -> Iterator[memoryview]:
         for part in self._parts:
             view = memoryview(part)
-            # In pieces, so that a timeout is for a piece and not for 15 MB.
+            # In pieces, so that a timeout applies to a piece and not to 15 MB.
             for start in range(0, len(view), CHUNK):
                 yield view[start : start + CHUNK]
 
@@ -183,7 +183,7 @@ class Multipart:
 def _part_head(boundary: str, image: Image) -> bytes:
     known = _CONTENT_TYPE.fullmatch(image.content_type) is not None
     content_type = image.content_type if known else "application/octet-stream"
-    # Servers written in Go take a part for a file only if it has a file name.
+    # Servers written in Go treat a part as a file only if it has a file name.
     file_name = "image." + _EXTENSIONS.get(content_type, "bin")
     return (
         f"\r\n--{boundary}\r\n"

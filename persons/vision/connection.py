@@ -1,8 +1,7 @@
-"""Connections that know the token and their deadline, and tell neither to requests nor urllib3.
+"""Connections that add the token and enforce the deadline, hidden from requests and urllib3.
 
-The token travels in the query string, because the API takes it nowhere else. So it is added to the
-request line by the connection itself: the URL that requests and urllib3 know, log and put into
-their exceptions never holds it.
+The API accepts the token only in the query string. The connection itself adds it to the request
+line, so the URL that requests and urllib3 know, log and put into exceptions never holds it.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from .tokens import Secret
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """What the connection must know of the exchange that runs in this context."""
+    """State of the exchange that runs in this context."""
 
     query: Mapping[str, str | Secret] = field(repr=False)
     deadline: float
@@ -58,7 +57,8 @@ def _target(url: str) -> str:
 
 
 class _TimedReader(io.RawIOBase):
-    """Holds the whole answer, headers too, to the deadline, though it come a byte a minute."""
+    """Enforces the deadline for the whole answer, headers included, even if it arrives byte by
+    byte."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw = raw
@@ -118,7 +118,7 @@ class Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         if proxy.lower().startswith("socks"):
-            # Its pools are of another kind, which would send the request without its token.
+            # SOCKS pools are of another class, which would send the request without its token.
             raise requests.exceptions.InvalidProxyURL("SOCKS proxies are not supported")
         manager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = _POOLS
@@ -126,7 +126,8 @@ class Adapter(HTTPAdapter):
 
 
 class RedactTokens(logging.Filter):
-    """Second line of defence: a server may send the token back in a header that urllib3 logs."""
+    """Redacts tokens in log records. Second line of defence: a server may echo the token in a
+    header that urllib3 logs."""
 
     _QUERY = re.compile(r"((?:oauth_token|access_token|refresh_token|client_secret)=)[^&\s\"'<>]+")
 
@@ -134,16 +135,16 @@ class RedactTokens(logging.Filter):
         try:
             text = record.getMessage()
         except (TypeError, ValueError):
-            return True  # a wrong format: logging itself reports that
+            return True  # a wrong format, which logging itself reports
         clean = self._QUERY.sub(r"\1***", text)
         if clean != text:
             record.msg, record.args = clean, None
-        # urllib3 adds a traceback to some warnings; handlers may print its frames' variables.
+        # urllib3 adds a traceback to some warnings, and handlers may print its frames' variables.
         record.exc_info = record.exc_text = None
         return True
 
 
-# A filter counts only for the very logger that a line is written to, not for those below it.
+# A logging filter applies only to its own logger, not to child loggers.
 for _name_of_logger in (
     "urllib3.connection",
     "urllib3.connectionpool",

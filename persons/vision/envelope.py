@@ -25,7 +25,7 @@ _TEXT_MAX = 500
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 MAX_DEPTH = 40
-"""Of lists and objects in each other, the envelope among them: `recognize` has seven."""
+"""Maximum nesting of lists and objects, envelope included: `recognize` has seven levels."""
 
 # "person1" on the wire, "person_1" in the OpenAPI description's example.
 _TAG = re.compile(r"person_?([0-9]{1,19})")
@@ -51,7 +51,7 @@ def done(name: str) -> dict[str, Any]:
 
 
 def failed(name: str, error: str, status: ImageStatus = ImageStatus.PERMANENT) -> dict[str, Any]:
-    """An entry of `body.objects` for an image that was not."""
+    """An entry of `body.objects` for an image that failed."""
     return {"status": int(status), "error": error, "name": name}
 
 
@@ -73,11 +73,12 @@ class _Malformed(ValueError):
 
 
 def parse(method: Method, answer: Answer) -> Envelope:
-    """The typed copy of a success.
+    """Parse a successful answer.
 
-    Raises by the envelope, with the vendor's text, and not by the HTTP code: VisionRejected for 400
-    and other 4xx, VisionUnauthorized for 401 and 403, VisionTemporary for 429, 5xx and for anything
-    that is no well-formed envelope (a gateway's HTML page, a cut-off body).
+    Errors follow the envelope, with the vendor's text, and not the HTTP code. Raises
+    VisionRejected for 400 and other 4xx, VisionUnauthorized for 401 and 403, and VisionTemporary
+    for 429, 5xx and anything that isn't a well-formed envelope (a gateway's HTML page, a truncated
+    body).
     """
     envelope = _load(answer)
     status, body = envelope.get("status"), envelope.get("body")
@@ -92,10 +93,10 @@ def parse(method: Method, answer: Answer) -> Envelope:
 
 
 def match_objects(names: Sequence[str], envelope: Envelope) -> list[ImageResult]:
-    """One result for each name asked for, in that order, whatever order the answers came in.
+    """One result for each name, in the given order, regardless of the order of the answers.
 
-    A name without an answer, or with two that differ, is a temporary error; the same answer twice
-    counts once; answers for names that were not asked for are ignored.
+    A name without an answer, or with two that differ, is a temporary error. Identical duplicates
+    count once; unknown names are ignored.
     """
     answers: dict[str, list[ImageResult]] = {}
     for result in envelope.objects:
@@ -120,7 +121,7 @@ def clip(box: Box, width: int, height: int) -> Box | None:
 
 
 def person_id_of(tag: str) -> int | None:
-    """The number in `person<id>`; None for "undefined" and for a tag of no known form."""
+    """The id in `person<id>`; None for "undefined" and for an unknown form."""
     match = _TAG.fullmatch(tag)
     if match is None:
         return None
@@ -132,7 +133,7 @@ def _load(answer: Answer) -> Mapping[str, Any]:
     try:
         envelope = json.loads(answer.raw, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        # The page itself is not quoted: a gateway's error page may repeat the URL, token and all.
+        # The body is not quoted: a gateway's error page may repeat the URL, token included.
         raise VisionTemporary(f"Vision's answer is not JSON (HTTP {answer.http_status})") from None
     if not isinstance(envelope, dict):
         raise VisionTemporary(f"Vision's answer is no envelope (HTTP {answer.http_status})")
@@ -140,8 +141,8 @@ def _load(answer: Answer) -> Mapping[str, Any]:
 
 
 def storable(value: Any, depth: int = MAX_DEPTH) -> Any:
-    """A copy of parsed JSON without what no database keeps, though JSON can spell it: NULs, halves
-    of letters, infinite numbers, lists and objects more than `depth` levels deep."""
+    """A copy of parsed JSON without values that no database stores: NULs, lone surrogates,
+    infinite numbers, and lists and objects nested deeper than `depth`."""
     if isinstance(value, str):
         return _UNSTORABLE.sub("\ufffd", value)
     if isinstance(value, float):
@@ -170,7 +171,7 @@ def _raise_failure(status: int, body: object) -> NoReturn:
 
 
 def _plain(text: str) -> str:
-    """An error's text for the eye."""
+    """An error's text, cleaned for display."""
     return _SECRET.sub(r"\1***", text)[:_TEXT_MAX]
 
 
@@ -211,9 +212,10 @@ def _result(entry: object) -> ImageResult:
 
 
 def _person(person: object) -> FoundPerson:
-    """Tag and box are needed; of the rest, what is absent or of a wrong type is taken as not said.
+    """Parse a person. Tag and box are required; other values count as absent if missing or of a
+    wrong type.
 
-    `confidence` and `similarity` are 0 where they were not said, the value nobody acts on.
+    Absent `confidence` and `similarity` become 0, which triggers no action.
     """
     if not isinstance(person, dict):
         raise _Malformed("an entry of persons is no object")
@@ -239,7 +241,7 @@ def _person(person: object) -> FoundPerson:
 
 
 def _box(coord: object) -> Box:
-    """[left, top, right, bottom], put in order: an OpenAPI example has the top below the bottom."""
+    """[left, top, right, bottom], sorted: an OpenAPI example has the top below the bottom."""
     if not isinstance(coord, list) or len(coord) != 4:
         raise _Malformed("coord is no list of four numbers")
     x1, y1, x2, y2 = (_pixel(value) for value in coord)
@@ -255,7 +257,7 @@ def _pixel(value: object) -> int:
 
 
 def _number(person: Mapping[str, Any], key: str, low: float, high: float) -> float | None:
-    """A number brought into its documented range; None where there is none."""
+    """A number clamped to its documented range; None if absent."""
     value = person.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

@@ -1,32 +1,32 @@
-"""Each error says what its catcher should do next."""
+"""Errors of Vision backends. Each says what its catcher should do next."""
 
 from __future__ import annotations
 
 
 class VisionError(Exception):
-    """Base. Its text may be shown to a user and never holds a token or a URL's query."""
+    """Base class. The message may be shown to users and never holds a token or a URL's query."""
 
 
 class VisionTemporary(VisionError):
-    """Send the same again, later, with backoff."""
+    """Retry later, with backoff."""
 
     sent = True
-    """Whether the request may have arrived, and be billed."""
+    """Whether the request may have arrived and been billed."""
 
 
 class VisionRejected(VisionError):
-    """Stop: sending the same again gives the same. Show the text."""
+    """Stop: a retry gives the same result. Show the message."""
 
 
 class VisionUnauthorized(VisionError):
-    """Renew the token once; if it comes back, stop and ask an owner."""
+    """Renew the token once; if it recurs, stop and ask an owner."""
 
     pause = 300.0
-    """Seconds after which it may be tried whether an owner has acted."""
+    """Seconds until the next check whether an owner has acted."""
 
 
 class VisionUnavailable(VisionError):
-    """Nothing was sent, nor should be for a while: the circuit is open, the rate used up."""
+    """Nothing was sent; wait: the circuit is open or the rate limit reached."""
 
     pause = 60.0
-    """Seconds after which it may be tried again; a subclass knows better."""
+    """Seconds until the next attempt; subclasses are more precise."""

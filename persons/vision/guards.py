@@ -1,7 +1,7 @@
-"""What keeps Rollcall from hammering an upstream: a circuit breaker and a rate limit.
+"""Protects an upstream from overload: a circuit breaker and a rate limit.
 
 Both are shared by all processes: the arithmetic is here, the state behind a small protocol. Times
-are seconds since the epoch, since a monotonic clock means nothing to another process.
+are seconds since the epoch, since a monotonic clock is not comparable between processes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class CircuitOpen(VisionUnavailable):
 
 
 class RateLimited(VisionUnavailable):
-    """Nothing was sent; in `seconds` there would be room."""
+    """Nothing was sent; there will be room in `seconds`."""
 
     def __init__(self, text: str, seconds: float) -> None:
         super().__init__(text, seconds)
@@ -54,28 +54,29 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
-    """A breaker's whole state."""
+    """The complete state of a breaker."""
 
     phase: Phase = Phase.CLOSED
     failures: int = 0
-    """In a row, up to the last success."""
+    """Consecutive failures since the last success."""
     opened: int = 0
-    """Times in a row that it opened; the cool-down grows with it."""
+    """Consecutive openings; the cool-down grows with them."""
     until: float = 0.0
-    """OPEN: when a probe may go. HALF_OPEN: when the probe is given up for dead."""
+    """OPEN: when a probe may be sent. HALF_OPEN: when the probe counts as dead."""
     generation: int = 0
-    """Counts changes of phase: what was sent in another generation says nothing about this one."""
+    """Counts phase changes: outcomes of calls from another generation are ignored."""
     revision: int = 0
-    """Counts every change: what `swap` compares."""
+    """Counts every change; `swap` compares it."""
 
 
 class BreakerState(Protocol):
     def read(self) -> Circuit:
-        """The current state; `Circuit()` at first."""
+        """The current state; initially `Circuit()`."""
         ...
 
     def swap(self, old: Circuit, new: Circuit) -> bool:
-        """Store `new` if the stored revision is still `old.revision`; whether it was stored.
+        """Store `new` if the stored revision is still `old.revision`; returns whether it was
+        stored.
 
         Atomic over all processes: of several swaps from one revision exactly one succeeds.
         """
@@ -102,20 +103,20 @@ class MemoryBreakerState:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Leave to send once; its outcome is told to the breaker that gave it."""
+    """Permission to send once; its outcome must be reported to the breaker that gave it."""
 
     generation: int
     clean: bool = False
-    """Nothing had failed: a success then changes nothing, and need not read the state again."""
+    """There were no failures, so a success changes nothing and needn't read the state again."""
 
 
 class CircuitBreaker:
-    """Opens after `threshold` failures in a row; then one probe at a time finds out when to close.
+    """Opens after `threshold` consecutive failures; then single probes find out when to close.
 
-    It stays open for `cool_down` seconds, twice as long after each failed probe, up to `ceiling`.
-    A probe that tells no outcome within `lease` seconds counts as dead, and another may go: `lease`
-    must be longer than a call can take. Every admission is answered by `succeeded`, `failed` or,
-    where nothing was learnt about the upstream, `abandoned`.
+    It stays open for `cool_down` seconds, doubled after each failed probe, up to `ceiling`. A
+    probe that reports no outcome within `lease` seconds counts as dead, and another may be sent.
+    `lease` must exceed the longest possible call. Every admission must end with `succeeded`,
+    `failed` or, if nothing was learnt about the upstream, `abandoned`.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class CircuitBreaker:
         return self._state.read()
 
     def admit(self, known: Circuit | None = None) -> Admission:
-        """Raises CircuitOpen. `known` is the state, where it was read just now."""
+        """Admit one call. Raises CircuitOpen. `known` is the state, if it was read just now."""
         while True:
             old, known = known or self._state.read(), None
             if old.phase is Phase.CLOSED:
@@ -229,7 +230,7 @@ class CircuitBreaker:
 
 
 class BucketState(Protocol):
-    """One number, `empty_at`, 0 at first: at this time the bucket held nothing."""
+    """One number, `empty_at`, initially 0: the time at which the bucket was empty."""
 
     def take(self, now: float, seconds: float, window: float, patience: float) -> float:
         """In one atomic step over all processes:
@@ -244,7 +245,7 @@ class BucketState(Protocol):
         ...
 
     def give_back(self, seconds: float) -> None:
-        """`empty_at -= seconds`, atomically: what was taken will not be used."""
+        """`empty_at -= seconds`, atomically: returns a reservation that won't be used."""
         ...
 
 
@@ -269,11 +270,11 @@ class MemoryBucketState:
 
 
 class Bucket:
-    """A token bucket of `rate` a second that holds `burst` at most.
+    """A token bucket of `rate` per second that holds at most `burst`.
 
-    Who comes early reserves and waits, in the order of coming, so that a call of 100 images is not
-    starved by small ones. For a cost above `burst` it holds that much: such a call would otherwise
-    find no room however long it waits. Choose `burst` or a patience with a full batch in mind.
+    Early callers reserve and wait in order of arrival, so that small calls don't starve a call of
+    100 images. A cost above `burst` raises the bucket's size to that cost for this call, which
+    could otherwise never go. Choose `burst` or a patience with a full batch in mind.
     """
 
     def __init__(self, state: BucketState, *, rate: float, burst: float) -> None:
@@ -284,7 +285,8 @@ class Bucket:
         self._burst = burst
 
     def take(self, now: float, cost: float, patience: float) -> float:
-        """Seconds to wait before sending; above `patience` nothing was taken."""
+        """Reserve `cost`; returns the seconds to wait before sending. If that exceeds `patience`,
+        nothing was reserved."""
         if not cost:
             return 0.0
         window = max(self._burst, cost) / self._rate
@@ -296,7 +298,7 @@ class Bucket:
 
 
 class RateLimit:
-    """Keeps requests and images a second under the account's ceiling; either may be None."""
+    """Limits requests and images per second to the account's ceiling; either may be None."""
 
     def __init__(
         self,
@@ -314,9 +316,9 @@ class RateLimit:
         self._sleep = sleep
 
     def wait(self, images: int) -> float:
-        """Sleeps until a request with so many images may go, and returns how long that was.
+        """Sleep until a request with `images` images may be sent; returns the seconds slept.
 
-        Raises RateLimited, at once and with nothing taken, where it is longer than `patience`.
+        Raises RateLimited, at once and with nothing reserved, if that would exceed `patience`.
         """
         now = self._clock()
         wait = 0.0

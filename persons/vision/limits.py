@@ -1,19 +1,31 @@
-"""What one request, one image and one space may hold.
+"""Limits of a request, an image and a space.
 
-Source: VK Cloud Vision documentation, "Limits". Where a number can be read in two ways the smaller
-reading is taken, so that what passes here passes there: MB are 10^6 bytes, and 3840x2160 is width
-by height, which does not admit a portrait picture of 2160x3840.
+Source: VK Cloud Vision documentation, "Limits". Ambiguous numbers are read the stricter way, so
+that whatever passes here passes there. MB are 10^6 bytes, and 3840x2160 is width by height, which
+excludes a portrait picture of 2160x3840.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .types import Image
 
 MAX_IMAGES = 100
 MAX_IMAGE_BYTES = 15_000_000
 MAX_REQUEST_BYTES = 30_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Maximum bytes of one image, and of all images of a request together."""
+
+    image: int
+    request: int
+
+
+WIRE = Sizes(MAX_IMAGE_BYTES, MAX_REQUEST_BYTES)
 
 MIN_SIDE = 5
 MAX_WIDTH = 3840
@@ -39,24 +51,42 @@ def scale_to_fit(width: int, height: int) -> float:
     return min(1.0, MAX_WIDTH / width, MAX_HEIGHT / height)
 
 
+class Room:
+    """What still fits into one request. The first image always does: if it is too large, the
+    answer says so."""
+
+    def __init__(self, max_images: int = MAX_IMAGES, max_bytes: int = MAX_REQUEST_BYTES) -> None:
+        if max_images < 1:
+            raise ValueError("max_images must be at least 1")
+        self._images = max_images
+        self._bytes = max_bytes
+        self._is_empty = True
+
+    def takes(self, size: int) -> bool:
+        """Take an image of this many bytes; False where it doesn't fit."""
+        cost = size + PART_OVERHEAD
+        if not self._is_empty and (self._images < 1 or cost > self._bytes):
+            return False
+        self._is_empty = False
+        self._images -= 1
+        self._bytes -= cost
+        return True
+
+
 def split(
     images: Sequence[Image],
     max_images: int = MAX_IMAGES,
     max_bytes: int = MAX_REQUEST_BYTES,
 ) -> list[list[Image]]:
-    """Batches in the given order, each within both limits.
-
-    An image that alone is above `max_bytes` gets a batch to itself: the answer says what is wrong.
-    """
-    if max_images < 1:
-        raise ValueError("max_images must be at least 1")
+    """Batches in the given order, each within both limits, see `Room`."""
+    room = Room(max_images, max_bytes)
     batches: list[list[Image]] = []
-    size = 0
     for image in images:
-        cost = len(image.data) + PART_OVERHEAD
-        if not batches or len(batches[-1]) >= max_images or size + cost > max_bytes:
+        fits_in = room.takes(len(image.data))
+        if not fits_in:
+            room = Room(max_images, max_bytes)
+            room.takes(len(image.data))
+        if not fits_in or not batches:
             batches.append([])
-            size = 0
         batches[-1].append(image)
-        size += cost
     return batches

@@ -1,8 +1,8 @@
 """The `meta` part of a request: frozen types, parsed once from JSON, and built for sending.
 
-Where the vendor's documentation shows an error its text is used to the letter; the others are ours.
-Every error here means HTTP 200 with an envelope of status 400. Source: VK Cloud Vision
-documentation, "Face recognition", its OpenAPI description 1.0.3, and "Limits".
+Error texts shown in the vendor's documentation are used verbatim; the others are ours. Every error
+here means HTTP 200 with an envelope of status 400. Source: VK Cloud Vision documentation, "Face
+recognition", its OpenAPI description 1.0.3, and "Limits".
 """
 
 from __future__ import annotations
@@ -22,25 +22,27 @@ PERSON_ID_MAX = 2**63 - 1
 SEARCH_ALL, SEARCH_NEAREST = 0, 1
 
 MAX_DEPTH = 32
-"""Of lists and objects in each other: `meta` has two."""
+"""Maximum nesting of lists and objects: `meta` has two levels."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 class BadMeta(VisionRejected):
-    """The request is wrong; its text is the `body` of the 400 envelope."""
+    """The request is invalid; the message is the `body` of the 400 envelope."""
 
 
 @dataclass(frozen=True, slots=True)
 class PersonImage:
-    """For `set` and `delete`; `delete` sends no file, there the name only labels the answer."""
+    """An image of `set` or `delete`. `delete` sends no file; the name only labels the answer."""
 
     name: str
     person_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class SetRequest:
+class PersonImagesRequest:
+    """What `set` and `delete` have in common: images of people of one space."""
+
     space: int
     images: tuple[PersonImage, ...]
 
@@ -52,9 +54,16 @@ class SetRequest:
         return {"space": str(self.space), "images": _person_images(self.images)}
 
 
+class SetRequest(PersonImagesRequest):
+    """A `set` request: each image is enrolled for its person."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class RecognizeRequest:
-    """`update_embedding` is true where absent: by default a recognition is a write."""
+    """A `recognize` request. `update_embedding` defaults to true: by default a recognition is a
+    write."""
 
     space: int
     names: tuple[str, ...]
@@ -72,17 +81,10 @@ class RecognizeRequest:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteRequest:
-    space: int
-    images: tuple[PersonImage, ...]
+class DeleteRequest(PersonImagesRequest):
+    """A `delete` request: each image's person is deleted."""
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(image.name for image in self.images)
-
-    def as_meta(self) -> dict[str, Any]:
-        return {"space": str(self.space), "images": _person_images(self.images)}
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def parse_json(raw: str | bytes) -> dict[str, Any]:
 
 
 def parse(method: Method, meta: Mapping[str, Any]) -> Request:
-    """The typed request. Keys that the method does not know are ignored. Raises BadMeta."""
+    """Parse a request. Unknown keys are ignored. Raises BadMeta."""
     space = _space(meta.get("space"))
     match method:
         case Method.SET:
@@ -132,9 +134,9 @@ def parse(method: Method, meta: Mapping[str, Any]) -> Request:
             return TruncateRequest(space)
 
 
-def demand_plain(meta: Mapping[str, Any]) -> None:
-    """What no database keeps and no other program reads back is refused, also where the method does
-    not know the key. Raises BadMeta."""
+def require_storable(meta: Mapping[str, Any]) -> None:
+    """Refuse values that no database stores or other programs can't read back, even under unknown
+    keys. Raises BadMeta."""
     level: list[object] = [meta]
     for _ in range(MAX_DEPTH):
         below: list[object] = []
@@ -151,10 +153,12 @@ def demand_plain(meta: Mapping[str, Any]) -> None:
     raise BadMeta(f"meta is nested more than {MAX_DEPTH} levels deep")
 
 
-def pick_images(names: Sequence[str], images: Sequence[Image]) -> list[Image]:
+def pick_images(
+    names: Sequence[str], images: Sequence[Image], sizes: limits.Sizes = limits.WIRE
+) -> list[Image]:
     """The file for each name of a `set` or `recognize`, in that order; other files are ignored.
 
-    Raises BadMeta where one is missing, sent twice, empty or too large, or all are together.
+    Raises BadMeta if one is missing, duplicated, empty or too large, or if all together are.
     """
     by_name: dict[str, Image] = {}
     wanted = frozenset(names)
@@ -169,10 +173,10 @@ def pick_images(names: Sequence[str], images: Sequence[Image]) -> list[Image]:
     for image in picked:
         if not image.data:
             raise BadMeta("empty image")
-        if len(image.data) > limits.MAX_IMAGE_BYTES:
-            raise BadMeta(f"image {image.name} is larger than {limits.MAX_IMAGE_BYTES} bytes")
-    if sum(len(image.data) for image in picked) > limits.MAX_REQUEST_BYTES:
-        raise BadMeta(f"the images together are larger than {limits.MAX_REQUEST_BYTES} bytes")
+        if len(image.data) > sizes.image:
+            raise BadMeta(f"image {image.name} is larger than {sizes.image} bytes")
+    if sum(len(image.data) for image in picked) > sizes.request:
+        raise BadMeta(f"the images together are larger than {sizes.request} bytes")
     return picked
 
 
@@ -188,7 +192,7 @@ def _finite(digits: str) -> float:
 
 
 def _is_text(value: str) -> bool:
-    """PostgreSQL keeps no NUL, and half of a pair of surrogates is no letter."""
+    """Whether text can be stored: PostgreSQL rejects NUL, and a lone surrogate is no character."""
     return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
@@ -202,12 +206,12 @@ def _space(value: object) -> int:
     if not isinstance(value, str):
         raise BadMeta('space must be a string, such as "5"')
     if not _INTEGER.fullmatch(value):
-        # The form of the vendor's text for a missing space; Go quotes as JSON does.
+        # The format of the vendor's text for a missing space; Go quotes as JSON does.
         quoted = json.dumps(value[:40])
         raise BadMeta(
             f"wrong space param {value[:40]}: strconv.Atoi: parsing {quoted}: invalid syntax"
         )
-    # The length first: int() of thousands of digits is refused by Python.
+    # Length first: Python's int() refuses thousands of digits.
     if len(value) > 19 or int(value) not in limits.SPACES:
         raise BadMeta(f"wrong space param {value[:40]}: space must be 0 to {limits.SPACES[-1]}")
     return int(value)
@@ -253,7 +257,7 @@ def _parse_person_images(meta: Mapping[str, Any]) -> tuple[PersonImage, ...]:
 
 
 def _person_id(value: object) -> int:
-    # 0 is what an absent number is to the vendor's Go code.
+    # The vendor's Go code can't tell 0 from an absent number.
     if value is None or (value == 0 and type(value) is int):
         raise BadMeta("no person_id has been provided")
     if type(value) is not int:

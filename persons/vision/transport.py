@@ -1,7 +1,7 @@
-"""One exchange over HTTP, by requests: pooled connections, deadlines, faults.
+"""One HTTP exchange through requests: pooled connections, deadlines and error mapping.
 
-What fails below is returned as a value without a traceback and raised where no frame holds a
-secret: see `connection` for how the token gets into the request.
+Failures are returned as values without a traceback, and raised only where no frame holds a secret.
+See `connection` for how the token gets into the request.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from .tokens import Secret
 from .types import Answer
 
 CHUNK = 64 * 1024
-# What is shorter is no real token, and might be found in any answer by chance.
+# Anything shorter is no real token, and might occur in an answer by chance.
 _TOKEN_MIN = 12
 
 
 def host_of(url: str) -> str:
-    """Host and port of an address. Raises ValueError, which does not repeat it, for a wrong one."""
+    """Host and port of a URL. Raises ValueError for an invalid URL, without quoting it."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -50,13 +50,13 @@ def host_of(url: str) -> str:
 
 
 class Body(Protocol):
-    """What is sent: iterated anew for each sending, of a length that is known before."""
+    """A request body: iterated anew for each sending, of a known length."""
 
     content_type: str
 
     @property
     def secrets(self) -> Sequence[Secret]:
-        """Those in it: the text of an exception might quote what was being sent."""
+        """Secrets in the body: an exception's text might quote what was being sent."""
         ...
 
     def __len__(self) -> int: ...
@@ -65,7 +65,7 @@ class Body(Protocol):
 
 
 class _JsonBody:
-    """Reveals its secrets only while it is sent."""
+    """A JSON body that reveals its secrets only while it is sent."""
 
     content_type = "application/json"
 
@@ -105,12 +105,13 @@ _FAILURES = (
 
 
 class Http:
-    """A pool of connections that follows no redirect, keeps no cookie and reads no netrc.
+    """A pool of connections that follows no redirects, keeps no cookies and reads no netrc.
 
-    One of them serves all threads of a process, and may be made before a fork. `read_timeout` is
-    for each silence, `deadline` for the whole exchange, of which connecting takes `connect_timeout`
-    at most; an answer above `max_answer` bytes is refused while it is read. The environment's
-    HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE count; `ca_bundle` replaces the usual authorities.
+    One instance serves all threads of a process, and may be made before a fork. `read_timeout`
+    applies to each read, `deadline` to the whole exchange, of which connecting takes at most
+    `connect_timeout`. An answer above `max_answer` bytes is refused while it is read. The
+    environment's HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE apply; `ca_bundle` replaces the
+    usual authorities.
     """
 
     def __init__(
@@ -133,18 +134,18 @@ class Http:
         self._pid = os.getpid()
 
     def post(self, url: str, body: Body, query: Mapping[str, str | Secret]) -> Answer:
-        """The answer of any HTTP status but a redirect's. Raises VisionTemporary.
+        """The answer, whatever its HTTP status except a redirect. Raises VisionTemporary.
 
-        Where the answer repeats a secret of `query`, asterisks are in its place: it is stored.
+        Secrets of `query` that the answer repeats are replaced by asterisks, because it is stored.
         """
-        host_of(url)  # an address that is no address is found before there is a secret to guard
+        host_of(url)  # refuses an invalid URL before there is a secret to guard
         outcome = self._exchange(url, body, query)
         if isinstance(outcome, Answer):
             return outcome
         try:
             raise outcome
         finally:
-            del outcome  # else frame and exception would hold each other
+            del outcome  # otherwise frame and exception reference each other
 
     def post_json(self, url: str, fields: Mapping[str, str | Secret]) -> tuple[int, Secret]:
         """HTTP status and text of the answer, which may hold tokens. Raises VisionTemporary."""
@@ -168,8 +169,8 @@ class Http:
         except _FAILURES as error:
             return _fault(host_of(url), error)
         except BaseException as error:  # noqa: BLE001 - raised again by `post`
-            # A worker's time limit, Ctrl-C or a mistake of ours. Where it was is told by lines of
-            # source, which hold no values.
+            # A worker's time limit, Ctrl-C or a bug. The traceback is given as source lines, which
+            # hold no values.
             where = "".join(traceback.format_tb(error.__traceback__))
             if any(
                 form in f"{error!r} {error}" for form in _forms([*query.values(), *body.secrets])
@@ -183,7 +184,7 @@ class Http:
 
     def _ask(self, url: str, body: Body) -> Answer:
         if self._pid != os.getpid():
-            # Forked: the parent's connections are the parent's.
+            # After a fork the connections belong to the parent.
             self._session, self._pid = self._new_session(), os.getpid()
         prepared, environment = self._prepared(url)
         request = prepared.copy()
@@ -198,8 +199,8 @@ class Http:
             return Answer(self._read(response), response.status_code)
 
     def _prepared(self, url: str) -> tuple[requests.PreparedRequest, Any]:
-        """What is the same in each request to `url`, and what the environment says of it: to read
-        either anew costs as much as a query."""
+        """The parts of a request to `url` that never change, and the environment's settings for
+        it. Cached, because computing either costs as much as a query."""
         if url not in self._requests:
             request = requests.Request("POST", url, headers={"Accept": "application/json"})
             session = self._session
@@ -230,12 +231,12 @@ class Http:
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    # Where a session has none, requests looks for a password of the host in ~/.netrc.
+    # Without this, requests looks for the host's password in ~/.netrc.
     return request
 
 
 class _TimedBody:
-    """`body`, held to the deadline while it is sent."""
+    """`body`, with the deadline enforced while it is sent."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
@@ -259,7 +260,7 @@ def _without_secrets(answer: Answer, values: Iterable[str | Secret]) -> Answer:
 
 
 def _forms(values: Iterable[str | Secret]) -> Iterator[str]:
-    """Each secret as it is, as in the URL, and as some writers of JSON escape a slash."""
+    """Forms of each secret: raw, URL-encoded, and with slashes escaped as some JSON writers do."""
     for value in values:
         if isinstance(value, Secret) and len(value.reveal()) >= _TOKEN_MIN:
             text = value.reveal()
@@ -283,7 +284,7 @@ _FAULTS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((requests.exceptions.ConnectTimeout,), "took no connection in time."),
     ((urllib3.exceptions.NewConnectionError,), "could not be reached."),
     ((TimeoutError, urllib3.exceptions.ReadTimeoutError), "did not answer in time."),
-    # Before what they inherit from.
+    # Subclasses come before their base classes.
     (
         (ConnectionResetError, BrokenPipeError, ConnectionAbortedError),
         "closed the connection without an answer.",
@@ -308,7 +309,7 @@ _NEVER_ARRIVED = frozenset(
 
 
 def _fault(host: str, error: BaseException) -> VisionError:
-    """Names the host and the cause: the texts of the libraries may quote what was sent."""
+    """An error with the host and the cause, but no library text, which may quote what was sent."""
     causes = tuple(_causes(error))
     for kinds, text in _FAULTS:
         if any(isinstance(cause, kinds) for cause in causes):
@@ -319,7 +320,8 @@ def _fault(host: str, error: BaseException) -> VisionError:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception and all that it wraps, in whichever way requests and urllib3 wrap."""
+    """The exception and all exceptions it wraps, in whichever way requests and urllib3 wrap
+    them."""
     seen: set[int] = set()
     waiting: list[object] = [error]
     while waiting:

@@ -19,7 +19,7 @@ class Method(StrEnum):
 
 
 class ImageStatus(IntEnum):
-    """Per-image outcome. The `set` table's meaning for 1 is a slip in the documentation."""
+    """Per-image outcome. The documentation's meaning of 1 in the `set` table is a mistake."""
 
     DONE = 0
     PERMANENT = 1
@@ -37,11 +37,11 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class FaceDetail:
-    """What a backend knows of a face beyond what the wire tells.
+    """A backend's details of a face beyond the wire's.
 
-    `matched` is the SHA-256 of the enrolled picture that it came nearest to, "learned" where that
-    is no picture but what recognitions taught of the person. `runner_up` is the nearest of all
-    people but the one it was given; of a face that is nobody, the nearest of all.
+    `matched` is the SHA-256 of the nearest enrolled picture, or "learned" if the nearest row is
+    the person's learned embedding. `runner_up` is the nearest person other than the assigned one;
+    for an unmatched face, the nearest of all.
     """
 
     matched: str = ""
@@ -51,8 +51,8 @@ class FaceDetail:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """Of one answer: its faces by the image's name, in the answer's order; and how many people and
-    enrolled pictures the space held."""
+    """Details of one answer: its faces by image name, in the answer's order, and the number of
+    people and enrolled pictures in the space."""
 
     faces: Mapping[str, Sequence[FaceDetail]]
     people: int
@@ -61,9 +61,9 @@ class Details:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a backend said: the envelope as it came, to the byte, and the HTTP code around it.
+    """A backend's answer: the unmodified bytes of the envelope, and the HTTP status.
 
-    `details` go beside it, for the history: they are never sent.
+    `details` are kept for the history and never sent.
     """
 
     raw: bytes
@@ -85,8 +85,8 @@ class Box:
 class FoundPerson:
     """One face of a `recognize` answer.
 
-    `person_id` is None where `tag` is "undefined". `similarity` is [0, 1] and is 1 for an
-    undefined face in the vendor's own example: never decide on it alone.
+    `person_id` is None if `tag` is "undefined". `similarity` is [0, 1], and is 1 for an undefined
+    face in the vendor's own example: never decide on it alone.
     """
 
     tag: str
@@ -107,7 +107,7 @@ class FoundPerson:
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """One entry of `body.objects`. `persons` is empty where the wire has no such key."""
+    """One entry of `body.objects`. `persons` is empty if the wire has no such key."""
 
     name: str
     status: ImageStatus
@@ -131,14 +131,14 @@ class Vision(Protocol):
     """Short name for the history: "embedded", "cloud"."""
 
     model: str
-    """What recognises, as exactly as it is known: model and digest, or the server's address."""
+    """The recogniser, as exactly as known: model and digest, or the server's address."""
 
     max_batch: int
-    """How many images the pipeline should send in one call; never above the API's 100."""
+    """Maximum images per call from the pipeline; never above the API's 100."""
 
     def call(self, method: Method, meta: Mapping[str, Any], images: Sequence[Image]) -> Answer:
-        """Ask. An answer of any envelope status is returned, not raised.
+        """Send a request. An answer of any envelope status is returned, not raised.
 
-        Raises VisionTemporary or VisionUnavailable where there was no answer.
+        Raises VisionTemporary or VisionUnavailable if there was no answer.
         """
         ...

@@ -1,5 +1,1 @@
-"""The review: faces one after the other, or many of one person at once."""
-
-from dashboard.pages.review import many, queue
-
-urlpatterns = [*queue.urlpatterns, *many.urlpatterns]
+"""Review: one face after the other, one person's suggestions at once, groups of unknown faces."""

@@ -1,4 +1,4 @@
-"""What the review shows of one face, or of two people who may be one."""
+"""The review's cards: one for a face, one for a pair of people who may be the same."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from dashboard.pages.review.roots import standing_for
+from dashboard.pages.review.place import QueuePlace
+from persons.access import Visible
+from persons.faces.review_queue import MOST_COUNTED, Queue, best_faces, count_all, hold
+from persons.inputs.params import whole
 from persons.models import Decision, Face, Likeness, Person, Review
-from persons.reviewing import MOST_COUNTED, Key, Queue, best_faces, count_all, hold
 from persons.vision.envelope import person_id_of
 
 COMPARED = 5
-"""Crops of the suggested person beside the face."""
+"""Crops of the suggested person shown beside the face."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaceCard:
-    """`suggested` is who it may be; `is_guess`: below the space's threshold, so nobody was found.
+    """One face to decide on.
 
-    `rivals` are faces of the same photo that are said to be the same person, `known` those of the
-    photo's other people.
+    `suggested` is who it may be. With `is_guess` the match is below the space's threshold, so the
+    face has no person. `rivals` are faces of the same photo with the same person, and `known` are
+    the photo's other faces that have a person.
     """
 
     face: Face
@@ -39,7 +42,7 @@ class FaceCard:
 
     @property
     def shown(self) -> int | None:
-        """Whom a confirmation confirms."""
+        """The pk of the person that a confirmation confirms."""
         return self.face.person_id
 
     @property
@@ -48,8 +51,8 @@ class FaceCard:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One of two people who may be one."""
+class PairSide:
+    """One person of a pair. `count` is capped at MOST_COUNTED."""
 
     person: Person
     crops: Sequence[Face]
@@ -63,7 +66,7 @@ class Side:
 @dataclass(frozen=True, slots=True)
 class PairCard:
     likeness: Likeness
-    sides: tuple[Side, Side]
+    sides: tuple[PairSide, PairSide]
 
     is_pair = True
 
@@ -76,16 +79,16 @@ class PairCard:
         return f"p{self.likeness.pk}"
 
     @property
-    def keeps(self) -> Side:
-        """Who stays if they are one: whoever has a name, else whoever has more faces."""
+    def keeps(self) -> PairSide:
+        """The side that stays in a merge: the named one, else the one with more faces."""
         return min(self.sides, key=_stays)
 
     @property
-    def goes(self) -> Side:
+    def goes(self) -> PairSide:
         return next(side for side in self.sides if side is not self.keeps)
 
 
-def _stays(side: Side) -> tuple[bool, int, int]:
+def _stays(side: PairSide) -> tuple[bool, int, int]:
     return (not side.person.label, -side.count, side.person.pk)
 
 
@@ -93,36 +96,28 @@ Card = FaceCard | PairCard
 
 
 def next_cards(
-    queue: Queue,
-    *,
-    pairs_from: int | None,
-    key: Key | None,
-    in_faces: bool,
-    has_pairs: bool,
-    limit: int,
-    have: Collection[str],
-    holds: bool,
+    queue: Queue, place: QueuePlace, *, limit: int, have: Collection[str], holds: bool
 ) -> list[Card]:
-    """Up to `limit` cards from a place on: pairs first, then faces, without those in `have`.
+    """Up to `limit` cards after a place: pairs first, then faces, without those in `have`.
 
-    With `holds` what is shown is kept for the user, and what others look at is left out.
+    With `holds` the cards are held for the user, and cards that others hold are left out.
     """
     cards: list[Card] = []
-    if has_pairs and not in_faces:
+    if place.has_pairs and place.key is None:
         pairs = [
-            pair for pair in queue.pairs(pairs_from, limit + len(have)) if f"p{pair.pk}" not in have
+            pair for pair in queue.pairs(place.pair, limit + len(have)) if f"p{pair.pk}" not in have
         ]
         cards += _pair_cards(queue, pairs[:limit], holds=holds)
     wanted = limit - len(cards)
     if wanted <= 0 or not queue.kinds:
         return cards
-    faces = {int(one[1:]) for one in have if one.startswith("f")}
+    faces = {pk for one in have if one[:1] == "f" and (pk := whole(one[1:])) is not None}
     if not holds:
-        return [*cards, *_face_cards(queue, queue.after(key, wanted, but=faces))]
+        return [*cards, *_face_cards(queue, queue.after(place.key, wanted, but=faces))]
     mine: list[int] = []
-    # Another reviewer may take one between the question and the hold: then there is a next one.
+    # Another reviewer may hold a face between the query and our hold: then query again.
     for _ in range(3):
-        found = queue.after(key, wanted - len(mine), but={*faces, *mine})
+        found = queue.after(place.key, wanted - len(mine), but={*faces, *mine})
         kept = hold(queue.user, found)
         mine += [pk for pk in found if pk in kept]
         if len(mine) == wanted or len(kept) == len(found):
@@ -131,7 +126,7 @@ def next_cards(
 
 
 def card_of(queue: Queue, pk: int) -> FaceCard | None:
-    """The card of one face, whatever there is to do about it."""
+    """The card of one face, even if it isn't in the queue; None if the user may not see it."""
     return next(iter(_face_cards(queue, [pk])), None)
 
 
@@ -141,25 +136,25 @@ def pair_card_of(queue: Queue, pair: Likeness) -> PairCard:
 
 def _pair_cards(queue: Queue, pairs: Sequence[Likeness], *, holds: bool) -> list[PairCard]:
     people = {pk for pair in pairs for pk in (pair.one_id, pair.other_id)}
-    crops = best_faces(people, most=COMPARED + 1, hidden=queue.hidden) if people else {}
-    counts = _counts(people, queue.hidden)
+    crops = best_faces(people, most=COMPARED + 1, visible=queue.visible) if people else {}
+    counts = _counts(people, queue.visible)
 
-    def side(person: Person) -> Side:
-        return Side(person, crops[person.pk], counts[person.pk])
+    def side(person: Person) -> PairSide:
+        return PairSide(person, crops[person.pk], counts[person.pk])
 
     cards = [PairCard(pair, (side(pair.one), side(pair.other))) for pair in pairs]
     if not holds:
         return cards
-    # Who looks at a pair holds the first face of it.
+    # A pair is held by its first face.
     faces = {card.likeness.pk: _held_face(card) for card in cards}
     mine = hold(queue.user, [pk for pk in faces.values() if pk is not None])
     return [card for card in cards if faces[card.likeness.pk] in {None, *mine}]
 
 
-def _counts(person_pks: Collection[int], hidden: Collection[int]) -> dict[int, int]:
-    """How many faces each has, up to MOST_COUNTED."""
+def _counts(person_pks: Collection[int], visible: Visible) -> dict[int, int]:
+    """Each person's number of visible faces, up to MOST_COUNTED."""
     pks = sorted(person_pks)
-    faces = [Face.objects.filter(person=pk).outside(hidden) for pk in pks]
+    faces = [visible.faces_of(pk) for pk in pks]
     counted = count_all([some.order_by("-pk") for some in faces])
     return dict(zip(pks, counted, strict=True))
 
@@ -169,32 +164,31 @@ def _held_face(card: PairCard) -> int | None:
 
 
 def held_by(card: Card) -> int | None:
-    """The face that whoever looks at this card holds."""
+    """The pk of the face by which this card is held, if any."""
     return card.face.pk if isinstance(card, FaceCard) else _held_face(card)
 
 
 def _face_cards(queue: Queue, pks: Sequence[int]) -> list[FaceCard]:
-    """In the order of `pks`, in five queries."""
+    """The cards of these faces, in the order of `pks`. The number of queries is fixed."""
     if not pks:
         return []
-    faces = Face.objects.filter(pk__in=pks).outside(queue.hidden)
-    with_photos = faces.select_related("photo__gallery__team", "photo__gallery__space", "person")
+    with_photos = queue.faces_among(pks).select_related(
+        "photo__gallery__team", "photo__gallery__space", "person__canonical"
+    )
     by_pk = {face.pk: face for face in with_photos}
     shown = [by_pk[pk] for pk in pks if pk in by_pk]
     on_photo: dict[int, list[Face]] = defaultdict(list)
     others = Face.objects.filter(photo__in={face.photo_id for face in shown}, missing=False)
-    for other in others.select_related("person"):
+    for other in others.select_related("person__canonical"):
+        # While a merge is under way, some faces still belong to the merged person.
+        other.person = other.person.canonical if other.person else None
         on_photo[other.photo_id].append(other)
     guesses = _guesses(shown)
-    everybody = [other for some in on_photo.values() for other in some]
-    standing = standing_for(face.person for face in [*shown, *everybody])
-    for other in everybody:
-        other.person = standing[other.person.pk] if other.person else None
     suggested = {
-        face.pk: standing[face.person.pk] if face.person else guesses.get(face.pk) for face in shown
+        face.pk: face.person.canonical if face.person else guesses.get(face.pk) for face in shown
     }
     people = {person.pk for person in suggested.values() if person}
-    crops = best_faces(people, most=COMPARED + 2, hidden=queue.hidden) if people else {}
+    crops = best_faces(people, most=COMPARED + 2, visible=queue.visible) if people else {}
     return [
         _face_card(queue, face, suggested[face.pk], crops, on_photo[face.photo_id])
         for face in shown
@@ -224,7 +218,7 @@ def _face_card(
 
 
 def _guesses(faces: Sequence[Face]) -> dict[int, Person]:
-    """By face, whom Vision took it for where that was not enough to say so, and nobody said no."""
+    """By face pk, the person whom Vision named below the threshold, unless that was rejected."""
     wanted: dict[tuple[int, int], list[int]] = defaultdict(list)
     for face in faces:
         person_id = person_id_of(face.tag)

@@ -1,4 +1,4 @@
-"""Where in which queue somebody is: what the address of the review says."""
+"""A place in a review queue, parsed from the review's address and written back to it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from urllib.parse import urlencode
 
 from django.http import QueryDict
 
+from persons.faces.review_queue import QueueKey
+from persons.inputs.params import Parameters, whole
 from persons.models import Review
-from persons.reviewing import Key
 
 ALIKE = "alike"
-"""People who may be one: not a kind of face, but they wait in the same queue, before the faces."""
+"""Pairs of people who may be the same: not a kind of face, but queued before the faces."""
 
 KINDS = {
     Review.UNKNOWN.value: "Unknown",
@@ -22,11 +23,11 @@ KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """`kind` is one of KINDS, or "" for all; `gallery` is a slug, `space` a number, "" for all.
+class QueuePlace:
+    """A queue, and a place in it.
 
-    All that comes up to `at` was decided or skipped: "p12" is a pair of people, "0.345" a face's
-    `reviewing.Key`, "" the beginning.
+    `kind` is one of KINDS, `gallery` a slug, `space` a number; "" means all. Items up to `at` are
+    decided or skipped: "p12" is a pair of people, "0.345" a face's `QueueKey`, "" the beginning.
     """
 
     kind: str = ""
@@ -36,27 +37,31 @@ class Place:
     at: str = ""
 
     @classmethod
-    def of(cls, asked: QueryDict) -> Place:
-        kind, space = asked.get("kind", ""), asked.get("space", "")
+    def of(cls, asked: QueryDict) -> QueuePlace:
+        """Raises NotUnderstood."""
+        given = Parameters(asked)
+        space = given.number("space", most=9)
         place = cls(
-            kind=kind if kind in KINDS else "",
-            gallery=asked.get("gallery", "").replace("\0", "")[:80],
-            space=space if space.isascii() and space.isdigit() and len(space) == 1 else "",
-            unsure_first=asked.get("order") == "unsure",
+            kind=given.choice("kind", KINDS),
+            gallery=given.raw("gallery")[:80],
+            space="" if space is None else str(space),
+            unsure_first=given.choice("order", ("new", "unsure")) == "unsure",
         )
-        return place.past(asked.get("at", ""))
+        found = place.past(at := asked.get("at", ""))
+        if at and not found.at:
+            given.refuse("at", "This is no place in the review.")
+        given.demand()
+        return found
 
-    def past(self, at: str) -> Place:
-        """Behind that item."""
+    def past(self, at: str) -> QueuePlace:
+        """This queue after item `at`; from its beginning if `at` is no valid key."""
         pair = at[1:] if at.startswith("p") else ""
-        usable = Key.of(at) is not None or (
-            pair.isascii() and pair.isdigit() and 0 < len(pair) < 19
-        )
+        usable = QueueKey.of(at) is not None or whole(pair) is not None
         return replace(self, at=at if usable else "")
 
     @property
     def kinds(self) -> tuple[Review, ...]:
-        """Of faces."""
+        """The kinds of faces in this queue."""
         return tuple(kind for kind in Review.queue() if self.kind in ("", kind))
 
     @property
@@ -68,15 +73,15 @@ class Place:
         return int(self.at[1:]) if self.at.startswith("p") else None
 
     @property
-    def key(self) -> Key | None:
-        return None if self.at.startswith("p") else Key.of(self.at)
+    def key(self) -> QueueKey | None:
+        return None if self.at.startswith("p") else QueueKey.of(self.at)
 
     @property
     def is_narrow(self) -> bool:
         return bool(self.kind or self.gallery or self.space)
 
     def query(self, **change: str) -> str:
-        """Never empty: an address without a query goes on where one was last."""
+        """The query string. Never empty: without one the review resumes at the last place."""
         values = {
             "kind": self.kind,
             "gallery": self.gallery,
@@ -88,5 +93,5 @@ class Place:
 
     @property
     def beginning(self) -> str:
-        """The query of this queue's own beginning."""
+        """The query string of this queue's beginning."""
         return self.query(at="")

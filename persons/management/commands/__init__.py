@@ -1,0 +1,1 @@
+"""Management commands. Each one parses its arguments and calls an action or the pipeline."""

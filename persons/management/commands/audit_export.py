@@ -1,4 +1,4 @@
-"""The audit of a team as one archive that shows by itself that it is whole."""
+"""Exports a team's audit as an archive that contains all that is needed to verify it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Command(BaseCommand):
         out: Path = options["out"]
         actor = Actor.command("audit_export")
         try:
-            # A half-written export never stands under its name.
+            # Written to a draft, so that `out` never names a partial export.
             draft = out.with_name(f".{out.name}.part")
             file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             export = export_audit(

@@ -1,4 +1,4 @@
-"""Whether the audit is whole: for people, scripts and monitoring."""
+"""Verifies the audit's chains, for people, scripts and monitoring."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from persons.chain.checking import check
+from persons.chain.checking import blanked_before, check
 from persons.models import AuditChain, Team
 
 
@@ -30,6 +30,11 @@ class Command(BaseCommand):
                 self.stdout.write(f"{name}: NOT WHOLE. {found.problem}")
             else:
                 self.stdout.write(f"{name}: whole, {found.sequence} entries")
+                if old := blanked_before(team):
+                    self.stdout.write(
+                        f"{name}: {old} of them were blanked before redactions were signed; the "
+                        "entry audit.upgrade lists them"
+                    )
         if bad:
             sys.exit(1)
 

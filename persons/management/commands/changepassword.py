@@ -1,4 +1,4 @@
-"""Django's own, with an entry in the audit."""
+"""Django's `changepassword`, which also audits the change."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Command(changepassword.Command):
     def handle(self, *args: Any, **options: Any) -> str | None:
         name = options["username"] or getpass.getuser()
         before = self._password_of(name)
-        said = super().handle(*args, **options)
+        result = super().handle(*args, **options)
         user = User.objects.filter(username=name).first()
         if user is not None and user.password != before:
             changed_password(actor=Actor.command("changepassword"), user=user)
-        return said
+        return result
 
     def _password_of(self, name: str) -> str | None:
         return User.objects.filter(username=name).values_list("password", flat=True).first()

@@ -1,10 +1,12 @@
+"""Creates an API key of a team and prints it once."""
+
 from __future__ import annotations
 
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from persons.actions.keys import create_key
+from persons.actions.keys import KeyOptions, create_key
 from persons.audit import Actor
 from persons.errors import Refused
 from persons.models import Team
@@ -20,7 +22,20 @@ class Command(BaseCommand):
             "--methods", default="", metavar="set,recognize", help="Default: all four."
         )
         parser.add_argument("--spaces", default="", metavar="0,5", help="Default: all ten.")
+        parser.add_argument(
+            "--scopes",
+            default="",
+            metavar="create,learn",
+            help="Effects that recognize may have: create (create_new), learn (update_embedding). "
+            "Default: none.",
+        )
         parser.add_argument("--daily-images", type=int, metavar="N", help="Default: no limit.")
+        parser.add_argument(
+            "--no-fit",
+            dest="fit",
+            action="store_false",
+            help="Cloud: refuse pictures above its limits instead of sending a smaller copy.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         team = Team.objects.filter(slug=options["team"]).first()
@@ -35,9 +50,13 @@ class Command(BaseCommand):
                 actor=Actor.command("create_api_key"),
                 team=team,
                 name=options["name"],
-                methods=_words(options["methods"]),
-                spaces=spaces,
-                daily_images=options["daily_images"],
+                options=KeyOptions(
+                    methods=_words(options["methods"]),
+                    spaces=spaces,
+                    scopes=_words(options["scopes"]),
+                    daily_images=options["daily_images"],
+                    fit=options["fit"],
+                ),
             )
         except Refused as error:
             raise CommandError(str(error)) from None

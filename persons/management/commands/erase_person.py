@@ -1,17 +1,14 @@
-"""A person is erased, as their page does it, and the certificate written to a file."""
+"""Erases a person, as their page does, and writes the certificate to a file."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import timezone
 
 from persons import pipeline
 from persons.actions.erasing import erase_person
@@ -21,6 +18,7 @@ from persons.errors import Refused
 from persons.management.commands.space_snapshot import space_of
 from persons.models import Erasure, JobState, Person
 from persons.vision.limits import SPACES
+from persons.work import Work
 
 POLL_SECONDS = 0.5
 CHOICES = {"keep": "keep", "delete": "all", "alone": "alone"}
@@ -72,24 +70,23 @@ class Command(BaseCommand):
         self.stdout.write(f"person{erasure.person_id} is erased. Certificate {erasure.reference}")
 
     def _finish(self, erasure: Erasure) -> None:
-        told = ""
+        shown = ""
         while erasure.is_under_way:
             if not pipeline.erase(erasure.pk):
                 time.sleep(POLL_SECONDS)
-                # As the sweep does, where no beat runs.
-                until = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS)
-                pipeline.release_erasures(until, blame=True)
+                # Does the sweeper's part in case no beat runs.
+                pipeline.release_dead(Work.ERASE)
             erasure.refresh_from_db()
-            if erasure.error and erasure.error != told:
-                told = erasure.error
-                self.stderr.write(f"{told} (it goes on by itself)")
+            if erasure.error and erasure.error != shown:
+                shown = erasure.error
+                self.stderr.write(f"{shown} (it goes on by itself)")
         if erasure.state != JobState.DONE:
             raise CommandError(erasure.error or "It can't go on.")
 
 
 def _write(path: Path, erasure: Erasure) -> None:
-    """There whole or not at all."""
-    told = {
+    """Write the certificate atomically: `path` never names a partial file."""
+    content = {
         "certificate": erasure.certificate,
         "key": erasure.key,
         "public_key": signing.public_keys().get(erasure.key, b"").hex(),
@@ -98,7 +95,7 @@ def _write(path: Path, erasure: Erasure) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with draft.open("w", encoding="utf-8") as file:
-            json.dump(told, file, indent=2, ensure_ascii=False)
+            json.dump(content, file, indent=2, ensure_ascii=False)
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""After a backup was restored: what was erased since it was made is erased again."""
+"""After a backup was restored, repeats the erasures that it doesn't contain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from persons import pipeline
 from persons.models import Erasure, JobState
-from persons.pipeline.erasing.replay import delete_leftover_pictures, replay_erasures
+from persons.pipeline.privacy.erasing.replay import delete_leftover_pictures, replay_erasures
 
 POLL_SECONDS = 0.5
 

@@ -1,24 +1,38 @@
-"""A folder of photos into a gallery, as if they had been dropped on its page."""
+"""Imports a folder of photos into a gallery, like an upload on its page."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
-from persons import metering
 from persons.access import Right, rights_of
 from persons.actions.galleries import create_gallery
-from persons.actions.photos import add_photo
+from persons.actions.photos import Added, add_photo
 from persons.audit import Actor
-from persons.cloud import is_cloud
+from persons.backends.cloud import is_cloud
+from persons.billing import metering
+from persons.decoding import DecodingBusy
 from persons.errors import Refused
 from persons.images import ImageRefused
 from persons.models import Gallery, Space, Team, User
 from persons.vision.limits import SPACES
+
+PATIENT_TRIES = 20
+"""Tries per file. Each one waits for a decoder as long as an upload does."""
+
+
+def _patiently(add: Callable[[], Added]) -> Added:
+    """Retry while all decoders are busy. No user waits for the result, unlike on a page."""
+    for _ in range(PATIENT_TRIES - 1):
+        with suppress(DecodingBusy):
+            return add()
+    return add()
 
 
 class Command(BaseCommand):
@@ -94,7 +108,11 @@ class Command(BaseCommand):
     def _add(actor: Actor, gallery: Gallery, path: Path) -> tuple[str, str]:
         try:
             with path.open("rb") as file:
-                added = add_photo(actor=actor, gallery=gallery, file=file, file_name=path.name)
+                added = _patiently(
+                    lambda: add_photo(actor=actor, gallery=gallery, file=file, file_name=path.name)
+                )
+        except DecodingBusy as error:
+            return "refused", str(error)
         except ImageRefused as error:
             return "refused", str(error)
         except OSError as error:

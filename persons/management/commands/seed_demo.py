@@ -1,4 +1,4 @@
-"""The demo team: owner `demo` and a gallery of real photos, recognised by the real pipeline."""
+"""Creates the demo team: owner `demo` and a gallery of real photos for the real pipeline."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def _make_team(self) -> str:
-        """The password where one was made up just now, else nothing: it is kept as a hash only."""
+        """Create team, owner and gallery where missing. Returns the owner's generated password.
+
+        "" if no password was generated. Only its hash is stored, so it must be printed now.
+        """
         owner, created = User.objects.get_or_create(
             username=OWNER, defaults={"first_name": "Demo", "last_name": "Owner"}
         )

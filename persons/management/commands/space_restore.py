@@ -1,28 +1,27 @@
-"""A space is restored from a snapshot's file, as its page does it."""
+"""Restores a space from a snapshot file, as the space's page does."""
 
 from __future__ import annotations
 
 import sys
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import timezone
 from tqdm import tqdm
 
-from persons import metering, pipeline
+from persons import pipeline
 from persons.actions.snapshots import add_snapshot, delete_snapshot, manifest_of, restore_space
 from persons.audit import Actor
-from persons.cloud import is_cloud
+from persons.backends.cloud import is_cloud
+from persons.billing import metering
 from persons.errors import Refused
 from persons.management.commands.space_snapshot import space_of
 from persons.models import Person, Space, SpaceJob
 from persons.models.work import JobState
-from persons.pipeline.previewing import preview_restore
+from persons.pipeline.spaces.previewing import preview_restore
 from persons.vision.limits import SPACES
+from persons.work import Work
 
 POLL_SECONDS = 0.5
 
@@ -52,7 +51,7 @@ class Command(BaseCommand):
             with path.open("rb") as file:
                 snapshot = add_snapshot(actor=actor, space=space, file=file, file_name=path.name)
             self._finish(snapshot, "Looking through the file")
-            self._say_cost(snapshot, space)
+            self._print_cost(snapshot, space)
             job = restore_space(
                 actor=actor,
                 snapshot=snapshot,
@@ -65,16 +64,19 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         except OSError as error:
             raise CommandError(f"{path} can't be read: {error.strerror or error}.") from None
-        self._tell(job, space)
+        self._print_result(job, space)
 
-    def _say_cost(self, snapshot: SpaceJob, space: Space) -> None:
+    def _print_cost(self, snapshot: SpaceJob, space: Space) -> None:
         if is_cloud():
             images = preview_restore(manifest_of(snapshot), space).images
             cost = f"{metering.estimate(images):,.2f} {metering.tariff().currency}"
             self.stderr.write(f"{images} images will be sent to Vision, about {cost}.")
 
     def _finish(self, job: SpaceJob, words: str) -> None:
-        """Go on with it here, and with whatever workers there are, until it is over."""
+        """Work on the job in this process, beside any workers, until it ends.
+
+        Raises CommandError unless it is DONE.
+        """
         with tqdm(
             total=job.total, unit="picture", desc=words, file=sys.stderr, disable=None
         ) as bar:
@@ -91,11 +93,10 @@ class Command(BaseCommand):
 
     @staticmethod
     def _release_dead() -> None:
-        """As the sweep does, where no beat runs."""
-        until = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS)
-        pipeline.release_jobs(until, blame=True)
+        """Do the sweeper's part in case no beat runs."""
+        pipeline.release_dead(Work.JOBS)
 
-    def _tell(self, job: SpaceJob, space: Space) -> None:
+    def _print_result(self, job: SpaceJob, space: Space) -> None:
         report = job.report
         self.stdout.write(
             f"{report['people']['new']} new people, {report['accepted']} pictures enrolled, "

@@ -1,4 +1,4 @@
-"""A snapshot of a space into a file, as its page takes one."""
+"""Writes a snapshot of a space to a file, as the space's page does."""
 
 from __future__ import annotations
 

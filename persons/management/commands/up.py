@@ -1,4 +1,4 @@
-"""Web, worker and beat of one machine: started, watched and ended together."""
+"""Runs web, worker and beat on one machine: starts, supervises and stops them together."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from dashboard.broker import delete_obsolete_messages
 from dashboard.env import env_int
 from dashboard.supervisor import Program, Supervisor
 from persons.pipeline import release_claims
@@ -48,9 +49,12 @@ class Command(BaseCommand):
         with _only_one(address), _listening(port) as listener:
             _demand_migrations()
             if not (Path(settings.STATIC_ROOT) / "staticfiles.json").exists():
-                self._say("", "Pages have no style yet: run manage.py collectstatic.")
-            # Every worker that this folder has had died with the last `up`.
+                self._print("", "Pages have no style yet: run manage.py collectstatic.")
+            # No worker of this data folder can be alive: they died with the last `up`.
             self._put_back_claims()
+            if count := delete_obsolete_messages(settings.BROKER_DIR / "messages"):
+                what = f"{count} messages of an earlier version were dropped"
+                self._print("", f"{what}: the work they were about is in the database.")
             has_demo = get_user_model().objects.filter(username="demo").exists()
             connections.close_all()
             verbose = options["verbosity"] > 1
@@ -58,32 +62,35 @@ class Command(BaseCommand):
             threading.Thread(
                 target=self._greet, args=(port, address, has_demo), daemon=True
             ).start()
-            Supervisor(programs, say=self._say).run()
-        self._say("", "Rollcall has stopped.")
+            Supervisor(programs, say=self._print).run()
+        self._print("", "Rollcall has stopped.")
 
     def _worker_fell(self, falls: int) -> None:
-        """What it was at goes on at once, and not after its lease.
+        """Release a dead worker's claims at once, without waiting for their leases to expire.
 
-        But for a worker that falls again and again: what it was at may be what kills it, and only a
-        lease that has run out is counted against a photo.
+        Not after repeated deaths: the claimed work may be what kills the worker, and only an
+        expired lease counts as an interruption of a photo.
         """
         if falls <= QUICK_FALLS:
             try:
                 self._put_back_claims()
             except DatabaseError as error:
-                self._say("", f"Work that was cut off goes on later: {error}")
+                self._print("", f"Work that was cut off goes on later: {error}")
             finally:
                 connections.close_all()
 
     def _put_back_claims(self) -> None:
-        """Only where the broker is the data folder: Redis may serve other machines' workers."""
+        """Release all claims, unless the broker is Redis.
+
+        With Redis, workers on other machines may hold some of them.
+        """
         if settings.REDIS_URL:
             return
         if count := release_claims(everything=True):
-            self._say("", f"Work that was cut off goes on ({count}).")
+            self._print("", f"Work that was cut off goes on ({count}).")
 
     def _greet(self, port: int, address: str, has_demo: bool) -> None:
-        """Say how to get in, once somebody can."""
+        """Print the address and how to sign in once the web server answers."""
         while not _answers(port):
             time.sleep(0.2)
         manage = f"{_shown(sys.executable)} manage.py"
@@ -96,13 +103,13 @@ class Command(BaseCommand):
         if "create_api_key" in get_commands():
             lines.append(f"An API key: {manage} create_api_key --team demo --name laptop")
         lines += ["Ctrl-C stops everything.", ""]
-        self._say("", "\n".join(lines))
+        self._print("", "\n".join(lines))
 
-    def _say(self, name: str, line: str) -> None:
+    def _print(self, name: str, line: str) -> None:
         prefix = f"{name:<6} | " if name else ""
         if prefix and self.style.SUCCESS("") and self.stdout.isatty():
             prefix = f"\033[{COLOURS.get(name, '0')}m{prefix}\033[0m"
-        # A terminal that went away must not keep the children from being stopped.
+        # A closed terminal must not prevent the children from being stopped.
         with suppress(OSError, ValueError):
             self.stdout.write(prefix + line)
             self.stdout.flush()
@@ -110,7 +117,10 @@ class Command(BaseCommand):
 
 @contextmanager
 def _only_one(address: str) -> Iterator[None]:
-    """Hold this data folder's lock, which the kernel gives back however this process ends."""
+    """Hold the data folder's lock, which the kernel releases however this process ends.
+
+    Raises CommandError if another process holds it.
+    """
     path = Path(settings.DATA_DIR) / "up.lock"
     with path.open("a+", encoding="utf-8") as file:
         try:
@@ -130,8 +140,11 @@ def _only_one(address: str) -> Iterator[None]:
 
 @contextmanager
 def _listening(port: int) -> Iterator[socket.socket]:
-    """The socket that gunicorn gets: bound before anything is started, and open while gunicorn
-    starts again, so that a request waits instead of failing."""
+    """The listening socket that gunicorn inherits. Raises CommandError if the port is unusable.
+
+    It is bound before any program starts and stays open while gunicorn restarts, so that requests
+    wait instead of failing.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -164,7 +177,7 @@ def _programs(
 ) -> list[Program]:
     level = "INFO" if verbose else "WARNING"
     env = {"ROLLCALL_LOG_LEVEL": level, **os.environ, "PYTHONUNBUFFERED": "1"}
-    # What Celery tells root is about pickled messages, of which there are none.
+    # Celery's warning to root is about pickled messages, which Rollcall doesn't use.
     quiet = {"PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges"}
     celery = [sys.executable, "-m", "celery", "-A", "dashboard", "-q"]
     web = [
@@ -174,7 +187,7 @@ def _programs(
     ]
     worker = [
         *(*celery, "worker", "--pool=threads", f"--concurrency={workers}", f"--loglevel={level}"),
-        # Nobody else is on this broker.
+        # There are no other workers on this broker.
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
     ]
     beat = [*celery, "beat", f"--loglevel={level}", "--pidfile="]
@@ -198,7 +211,7 @@ def _answers(port: int) -> bool:
 
 
 def _shown(path: str) -> str:
-    """As somebody in the project's folder would type it."""
+    """The path relative to the project's folder, if it is inside."""
     with suppress(ValueError):
         return str(Path(path).relative_to(settings.BASE_DIR))
     return path

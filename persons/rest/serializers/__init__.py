@@ -1,2 +1,3 @@
-"""What goes out and what may come in. Fields are listed one by one: a new column of a model stays
-inside until somebody decides otherwise."""
+"""Shapes of requests and responses. All fields are listed explicitly, so that a new model column is
+not exposed by accident.
+"""

@@ -1,4 +1,4 @@
-"""People, and what was enrolled of them."""
+"""People and their enrolments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from persons.rest.serializers.shared import link
 
 
 class PersonNameSerializer(serializers.ModelSerializer[Person]):
-    """Who somebody is. `label` is empty where nobody has named them yet."""
+    """A person. `label` is empty if the person has no name yet."""
 
     class Meta:
         model = Person
@@ -21,7 +21,7 @@ class PersonNameSerializer(serializers.ModelSerializer[Person]):
 
 
 class PersonSerializer(serializers.ModelSerializer[Person]):
-    """`sync_state` says whether Vision knows them as the ledger does."""
+    """`sync_state` says whether all changes to the person's pictures have reached Vision."""
 
     photo_count = serializers.IntegerField(read_only=True)
     enrolment_count = serializers.IntegerField(read_only=True)
@@ -53,7 +53,7 @@ class RenamePersonSerializer(serializers.Serializer[Any]):
 
 
 class EnrolmentSerializer(serializers.ModelSerializer[Enrolment]):
-    """One picture that was `set`. `image` leads to the very bytes, once a worker has cut them."""
+    """One picture that was `set`. `image` is the address of its bytes once a worker has cut it."""
 
     created_by = serializers.StringRelatedField[Any](allow_null=True)
     photo = serializers.IntegerField(source="face.photo_id", read_only=True, allow_null=True)

@@ -1,4 +1,4 @@
-"""Photos, their faces, and what is told of an upload."""
+"""Photos, faces, and results of uploads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RENDITIONS = ("thumb", "medium", "large")
 
 
 class BoxSerializer(serializers.Serializer[Any]):
-    """In the oriented original's pixels."""
+    """In pixels of the oriented original."""
 
     left = serializers.IntegerField()
     top = serializers.IntegerField()
@@ -24,9 +24,9 @@ class BoxSerializer(serializers.Serializer[Any]):
 
 
 class FaceSerializer(serializers.ModelSerializer[Face]):
-    """`person` is who it is: the human's choice where there is one, else the engine's.
+    """`person` is the identity: a user's decision if there is one, otherwise the engine's answer.
 
-    `tag`, `similarity` and `confidence` are the engine's word alone. `missing` marks a face that
+    `tag`, `similarity` and `confidence` are always the engine's. `missing` marks a face that
     the last recognition did not find again.
     """
 
@@ -83,7 +83,7 @@ class NameFaceSerializer(serializers.Serializer[Any]):
 
 
 class PhotoMediaSerializer(serializers.Serializer[Any]):
-    """Addresses of its files. The smaller ones are there once a worker has made them."""
+    """Addresses of the photo's files. The smaller ones exist once a worker has made them."""
 
     original = serializers.URLField()
     thumb = serializers.URLField(allow_null=True)
@@ -158,7 +158,7 @@ class UploadSerializer(serializers.Serializer[Any]):
 
 
 class RefusedFileSerializer(serializers.Serializer[Any]):
-    """A file that can't go in, and why. Trying it again won't help."""
+    """A refused file and the reason. Sending it again gives the same result."""
 
     code = serializers.CharField()
     detail = serializers.CharField()
@@ -166,7 +166,7 @@ class RefusedFileSerializer(serializers.Serializer[Any]):
 
 
 class AddedSerializer(serializers.Serializer[Any]):
-    """`is_new` is false where the gallery had these bytes already; `photo` is then that photo."""
+    """`is_new` is false if the gallery had these bytes already; `photo` is then that photo."""
 
     file = serializers.CharField(help_text="Its name, as it came.")
     is_new = serializers.BooleanField()
@@ -174,7 +174,7 @@ class AddedSerializer(serializers.Serializer[Any]):
 
 
 class UploadedSerializer(serializers.Serializer[Any]):
-    """What became of one of several files: 201, 200 for a duplicate, 422 for a refused one."""
+    """The result of one of several files: 201, 200 for a duplicate, 422 for a refused one."""
 
     status = serializers.IntegerField()
     file = serializers.CharField()

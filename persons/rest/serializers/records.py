@@ -38,9 +38,18 @@ class CallSerializer(serializers.ModelSerializer[Call]):
         read_only_fields = fields
 
 
+SHOWN_OF_CLOSED = ("position", "status")
+"""Fields of an image that are shown even if its gallery is closed to the reader."""
+
+
+def _nothing_of(value: Any) -> Any:
+    """The empty value of the same type."""
+    return None if value is None else type(value)()
+
+
 class RecognitionSerializer(serializers.ModelSerializer[Recognition]):
-    """One image of a call. `photo` is null for who may not see it; `result` is empty where the
-    photo is of a gallery that is closed to them."""
+    """One image of a call. `photo` is null if you may not see it. If the photo is in a gallery that
+    is closed to you, only `position` and `status` are shown."""
 
     photo = serializers.SerializerMethodField()
     result = serializers.SerializerMethodField()
@@ -55,6 +64,8 @@ class RecognitionSerializer(serializers.ModelSerializer[Recognition]):
             "sha256",
             "width",
             "height",
+            "own_width",
+            "own_height",
             "status",
             "error",
             "face_count",
@@ -69,16 +80,26 @@ class RecognitionSerializer(serializers.ModelSerializer[Recognition]):
 
     @extend_schema_field(serializers.DictField())
     def get_result(self, recognition: Recognition) -> Any:
-        return {} if self._is_closed(recognition) else recognition.result
+        return recognition.result
+
+    def to_representation(self, instance: Recognition) -> dict[str, Any]:
+        fields = super().to_representation(instance)
+        if not self._is_closed(instance):
+            return fields
+        return {
+            name: fields[name] if name in SHOWN_OF_CLOSED else _nothing_of(fields[name])
+            for name in fields
+        }
 
     def _is_closed(self, recognition: Recognition) -> bool:
-        return recognition.photo_id in self.context["closed"]
+        return recognition.pk in self.context["closed"]
 
 
 class CallWithAnswerSerializer(CallSerializer):
-    """`meta` is what was asked, `answer` the envelope as it came; empty where it speaks of a photo
-    in a gallery that is closed to the reader."""
+    """`meta` is the request and `answer` the unchanged envelope. Both are empty if they concern a
+    photo in a gallery that is closed to you."""
 
+    meta = serializers.SerializerMethodField()
     answer = serializers.SerializerMethodField()
     recognitions = RecognitionSerializer(many=True, read_only=True)
 
@@ -86,13 +107,17 @@ class CallWithAnswerSerializer(CallSerializer):
         fields = [*CallSerializer.Meta.fields, "meta", "answer", "recognitions"]
         read_only_fields = fields
 
+    @extend_schema_field(serializers.DictField())
+    def get_meta(self, call: Call) -> Any:
+        return {} if self.context["closed"] else call.meta
+
     @extend_schema_field(serializers.CharField())
     def get_answer(self, call: Call) -> str:
         return "" if self.context["closed"] else call.answer
 
 
 class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
-    """Without its words where it tells of a gallery that is closed to the reader."""
+    """Texts and values are empty if the entry is about a gallery that is closed to you."""
 
     actor = serializers.StringRelatedField[Any](allow_null=True)
 
@@ -117,7 +142,8 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
         read_only_fields = fields
 
     def to_representation(self, instance: AuditEntry) -> dict[str, Any]:
-        said = super().to_representation(instance)
-        if instance.pk in self.context["closed"]:
-            said |= {"target_text": "", "before": {}, "after": {}, "reason": ""}
-        return said
+        fields = super().to_representation(instance)
+        if instance.is_closed:  # type: ignore[attr-defined]
+            fields |= dict.fromkeys(("target_id", "target_text", "reason"), "")
+            fields |= {"before": {}, "after": {}}
+        return fields

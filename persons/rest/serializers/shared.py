@@ -1,4 +1,4 @@
-"""What all answers share: links to files, and the shape of an error."""
+"""Links to files, and the shape of errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 
 def link(context: Mapping[str, Any], view: str, *args: object) -> str:
-    """The whole address of one of the team's files."""
+    """The absolute URL of one of the team's files."""
     address = reverse(view, args=[context["team"], *args])
     return str(context["request"].build_absolute_uri(address))
 
@@ -23,7 +23,7 @@ class ErrorSerializer(serializers.Serializer[Any]):
     )
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        # `fields` is a name that serializers keep for themselves.
+        # Serializers reserve the attribute `fields`.
         found = super().get_fields()
         found["fields"] = found.pop("fields_")
         return found

@@ -33,7 +33,7 @@ class ChangeRoleSerializer(serializers.Serializer[Any]):
 
 
 class InvitationSerializer(serializers.ModelSerializer[Invitation]):
-    """Never with its token, which is told once, to whoever invites."""
+    """Without the token, which is returned only when the invitation is created."""
 
     created_by = serializers.StringRelatedField[Any](allow_null=True)
     is_open = serializers.BooleanField(read_only=True)

@@ -1,4 +1,4 @@
-"""Galleries, and the photos that are sent to them."""
+"""Galleries and uploads to them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from persons.access import Right, galleries_seen_by, gallery_for, space_for, team_for
 from persons.actions.galleries import create_gallery, rename_gallery
 from persons.actions.photos import add_photo
+from persons.decoding import DecodingBusy
 from persons.images import ImageRefused
 from persons.models import Gallery, Photo
 from persons.rest.base import READ, WRITE, View, answers
@@ -95,21 +96,22 @@ class Photos(View):
         | dict.fromkeys((400, *READ), ErrorSerializer),
     )
     def post(self, request: Request, team: str, slug: str) -> Response:
-        """Send photos as `file`: one is answered by 201 (new), 200 (a duplicate, `is_new` false)
-        or 422 (refused), several by 207 and each of these. A refused file stops no other."""
+        """Send photos as `file`. One file is answered by 201 (new), 200 (a duplicate, `is_new` is
+        false) or 422 (refused); several by 207 with one of these for each. A refused file doesn't
+        stop the others."""
         gallery = gallery_for(request.user, team, slug, write=True)
         uploads = request.FILES.getlist("file")
         if not uploads:
             raise ValidationError({"file": ["Send a file, or several, under this name."]})
         added = [self._add(gallery, upload) for upload in uploads]
         if len(added) == 1:
-            status, said = added[0]
-            return Response(said, status=status)
-        results = [{"status": status, **said} for status, said in added]
+            status, body = added[0]
+            return Response(body, status=status)
+        results = [{"status": status, **body} for status, body in added]
         return Response({"results": results}, status=207)
 
     def _add(self, gallery: Gallery, upload: UploadedFile[Any]) -> tuple[int, dict[str, Any]]:
-        """The status that this file alone would get, and the body."""
+        """(status, body) for one file of the request."""
         name = upload.name or ""
         try:
             added = add_photo(
@@ -120,8 +122,10 @@ class Photos(View):
             )
         except ImageRefused as error:
             return 422, {"code": str(error.code), "detail": str(error), "file": name}
+        except DecodingBusy as error:
+            return 503, {"code": "busy", "detail": str(error), "file": name}
         finally:
-            # A hundred files of one request need not stay on the disk twice until its end.
+            # Frees disk space early: the request may have hundreds of files.
             upload.close()
-        said = {"file": name, "is_new": added.is_new, "photo": added.photo}
-        return 201 if added.is_new else 200, self.shaped(said, AddedSerializer)
+        added_file = {"file": name, "is_new": added.is_new, "photo": added.photo}
+        return 201 if added.is_new else 200, self.shaped(added_file, AddedSerializer)

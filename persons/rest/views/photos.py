@@ -1,4 +1,4 @@
-"""One photo with its faces, and what people decide about them."""
+"""One photo with its faces, and decisions about faces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OnePhoto(View):
 
 
 class RecognisePhoto(View):
-    """A fresh look at a finished photo, or another try of a failed one. What runs goes on."""
+    """Recognise a finished photo again, or retry a failed one. Running work is not interrupted."""
 
     @extend_schema(request=None, responses=answers(PhotoWithFacesSerializer, WRITE, status=202))
     def post(self, request: Request, team: str, pk: int) -> Response:
@@ -42,7 +42,7 @@ def _shown(view: View, photo: Photo, status: int = 200) -> Response:
 
 
 class NameFace(View):
-    """This face is that person, who is made in the gallery's space if need be, and enrolled."""
+    """Name the face. The person is created in the gallery's space if need be, and enrolled."""
 
     @extend_schema(request=NameFaceSerializer, responses=answers(FaceSerializer, WRITE))
     def post(self, request: Request, team: str, pk: int) -> Response:
@@ -52,7 +52,7 @@ class NameFace(View):
 
 
 class RejectPerson(View):
-    """The face is not the person that it is said to be."""
+    """Reject the face's present identity."""
 
     @extend_schema(request=None, responses=answers(FaceSerializer, WRITE))
     def post(self, request: Request, team: str, pk: int) -> Response:
@@ -61,7 +61,7 @@ class RejectPerson(View):
 
 
 class IgnoreFace(View):
-    """Nobody who matters: the face no longer waits for a name."""
+    """Ignore the face: it no longer waits for a name."""
 
     @extend_schema(request=None, responses=answers(FaceSerializer, WRITE))
     def post(self, request: Request, team: str, pk: int) -> Response:
@@ -70,7 +70,7 @@ class IgnoreFace(View):
 
 
 class ClearDecision(View):
-    """As if no human had said anything of this face."""
+    """Take back all decisions on this face."""
 
     @extend_schema(request=None, responses=answers(FaceSerializer, WRITE))
     def post(self, request: Request, team: str, pk: int) -> Response:

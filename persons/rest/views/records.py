@@ -13,20 +13,21 @@ from persons.access import (
     rights_of,
     team_for,
 )
-from persons.discretion import entries_closed_to, photos_closed_to
-from persons.filtering import FILTERS, NAMES, filters_of
+from persons.access.records import images_closed_to
+from persons.calls.filters import FILTERS, NAMES, filters_of
+from persons.calls.search import Search
 from persons.models import Call
 from persons.rest.base import View, answers
+from persons.rest.pagination import PAGING
 from persons.rest.serializers.records import (
     AuditEntrySerializer,
     CallSerializer,
     CallWithAnswerSerializer,
 )
-from persons.searching import Search
 
 
 class Calls(View):
-    """Every request to Vision, by anyone; filtered as the history's page is, by the same names."""
+    """Every request to Vision, by anyone, with the same filters as the history's page."""
 
     @extend_schema(
         parameters=[OpenApiParameter(name, str, description=FILTERS[name]) for name in NAMES],
@@ -34,9 +35,12 @@ class Calls(View):
     )
     def get(self, request: Request, team: str) -> Response:
         found = team_for(request.user, team)
-        filters, _ = filters_of(request.query_params.dict(), request.user, found)
+        asked = request.query_params.dict()
+        filters, _ = filters_of(asked, request.user, found, PAGING)
+        self.look_up_filtered(found, filters)
         search = Search.by(request.user, found, filters)
         paginator = self.pagination_class()
+        paginator.filters = NAMES
         calls = paginator.found(search.ids, Call.objects.for_list(), request)
         shaped = [self.shaped(call, CallSerializer) for call in calls]
         return paginator.get_paginated_response(shaped)
@@ -46,8 +50,9 @@ class OneCall(View):
     @extend_schema(responses=answers(CallWithAnswerSerializer))
     def get(self, request: Request, team: str, pk: int) -> Response:
         call = call_for(request.user, team, pk)
+        self.open_call(call)
         may_see = Right.GALLERIES in rights_of(request.user, call.team)
-        closed = photos_closed_to(request.user, call) if may_see else frozenset()
+        closed = images_closed_to(request.user, call) if may_see else frozenset()
         return self.one(call, CallWithAnswerSerializer, may_see_photos=may_see, closed=closed)
 
 
@@ -56,9 +61,4 @@ class Audit(View):
 
     @extend_schema(responses=answers(AuditEntrySerializer(many=True)))
     def get(self, request: Request, team: str) -> Response:
-        found = team_for(request.user, team)
-        paginator = self.pagination_class()
-        entries = paginator.rows(audit_for(request.user, team), request)
-        closed = entries_closed_to(request.user, found, entries)
-        said = [self.shaped(entry, AuditEntrySerializer, closed=closed) for entry in entries]
-        return paginator.get_paginated_response(said)
+        return self.page(audit_for(request.user, team), AuditEntrySerializer)

@@ -1,4 +1,4 @@
-"""The ten spaces, the people in them, and what was enrolled of each."""
+"""Spaces, the people in them, and their enrolments."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from persons import access
 from persons.access import (
     Right,
     enrolment_for,
-    hidden_from,
     person_for,
     space_for,
     team_for,
 )
 from persons.actions.people import remove_enrolment, rename_person, retry_enrolment
-from persons.actions.records import give_reason
 from persons.actions.spaces import Policy, change_policy
-from persons.models import Enrolment, Person, Space
-from persons.models.spaces import PersonQuerySet
+from persons.models import Person, Space
+from persons.models.people import PersonQuerySet
 from persons.rest.base import WRITE, View, answers
 from persons.rest.pagination import ByNumber
 from persons.rest.serializers.people import (
@@ -47,7 +46,7 @@ class OneSpace(View):
 
     @extend_schema(request=PolicySerializer, responses=answers(SpaceSerializer, WRITE))
     def patch(self, request: Request, team: str, number: int) -> Response:
-        """Change its name and policy. For owners; what is not sent stays as it is."""
+        """Change the name and policy; fields that are not sent stay unchanged. For owners."""
         space = space_for(request.user, team, number, right=Right.MANAGE)
         chosen = {field.name: getattr(space, field.name) for field in fields(Policy)}
         chosen |= self.body(PolicySerializer, partial=True)
@@ -61,31 +60,26 @@ class People(View):
     @extend_schema(responses=answers(PersonSerializer(many=True)))
     def get(self, request: Request, team: str, number: int) -> Response:
         space = space_for(request.user, team, number, right=Right.GALLERIES)
+        self.look_through(space.team)
         people = _listed(request, space).filter(space=space).unmerged()
         return self.page(people, PersonSerializer)
 
 
 def _listed(request: Request, space: Space) -> PersonQuerySet:
-    return Person.objects.for_list(hidden_from(request.user, space.team))
+    return access.visible(request.user, space.team).with_counts(Person.objects.all())
 
 
 class OnePerson(View):
     @extend_schema(responses=answers(PersonSerializer))
     def get(self, request: Request, team: str, number: int, person_id: int) -> Response:
         person = person_for(request.user, team, number, person_id)
-        if said := self.reason(person.space.team, "person"):
-            give_reason(
-                actor=self.actor,
-                team=person.space.team,
-                purpose="person",
-                target=person,
-                reason=said,
-            )
+        self.look_up(person)
         return self._shown(person)
 
     @extend_schema(request=RenamePersonSerializer, responses=answers(PersonSerializer, WRITE))
     def patch(self, request: Request, team: str, number: int, person_id: int) -> Response:
         person = person_for(request.user, team, number, person_id, write=True)
+        self.look_up(person)
         body = self.body(RenamePersonSerializer)
         return self._shown(rename_person(actor=self.actor, person=person, label=body["label"]))
 
@@ -94,22 +88,20 @@ class OnePerson(View):
 
 
 class Enrolments(View):
-    """The ledger of one person: every picture that was sent to Vision, removed ones too."""
+    """All pictures of a person that were sent to Vision, removed ones included."""
 
     @extend_schema(responses=answers(EnrolmentSerializer(many=True)))
     def get(self, request: Request, team: str, number: int, person_id: int) -> Response:
         person = person_for(request.user, team, number, person_id)
-        self.reason(person.space.team, "person")
+        self.look_up(person)
         return self.page(
-            Enrolment.objects.filter(person=person)
-            .for_list()
-            .outside(hidden_from(request.user, person.space.team)),
+            access.visible(request.user, person.space.team).pictures_of(person).for_list(),
             EnrolmentSerializer,
         )
 
 
 class RemoveEnrolment(View):
-    """Vision forgets this picture; a worker sees to it."""
+    """Remove this picture from Vision; a worker does it."""
 
     @extend_schema(request=None, responses=answers(EnrolmentSerializer, WRITE))
     def post(self, request: Request, team: str, pk: int) -> Response:
@@ -119,7 +111,7 @@ class RemoveEnrolment(View):
 
 
 class RetryEnrolment(View):
-    """A picture that Vision refused is sent again."""
+    """Send a picture again that Vision refused."""
 
     @extend_schema(request=None, responses=answers(EnrolmentSerializer, WRITE))
     def post(self, request: Request, team: str, pk: int) -> Response:

@@ -24,7 +24,7 @@ from persons.rest.serializers.teams import (
 
 
 def _with_role(user: Asker) -> QuerySet[Team]:
-    """The user's teams, each with what they are in it."""
+    """The user's teams, annotated with the user's `role`."""
     return teams_for(user).annotate(role=F("memberships__role"))
 
 

@@ -1,0 +1,1 @@
+"""The audit log: entries, filters and the chain."""

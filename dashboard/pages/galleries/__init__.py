@@ -1,0 +1,1 @@
+"""Galleries: the list, the grid, uploads, selection, sharing and the trash."""

@@ -1,0 +1,1 @@
+"""Recognition history: calls, the chart, evidence cards."""

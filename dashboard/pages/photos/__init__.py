@@ -1,0 +1,1 @@
+"""One photo: the viewer, its faces, its files."""

@@ -1,0 +1,1 @@
+"""Privacy: holds, consents, retention, erasures, reasons for access."""

@@ -1,0 +1,1 @@
+"""Public links: what a visitor sees."""

@@ -1,0 +1,1 @@
+"""The team: overview, members, API keys, usage."""

@@ -1,0 +1,1 @@
+"""The audit's chain in the background: sealing and verification."""

@@ -1,0 +1,1 @@
+"""Syncs Vision's enrolments with the ledger of people."""

@@ -1,0 +1,1 @@
+"""Identity resolution in bulk: merges that propagate, groups, rebuilt identities."""

@@ -1,0 +1,1 @@
+"""Rights that take effect in the background: consents, retention, the trash, erasures."""

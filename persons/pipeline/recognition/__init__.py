@@ -1,0 +1,1 @@
+"""Photos become faces: renditions, batches to Vision, retries, rescans."""

@@ -1,0 +1,1 @@
+"""Long work on a space: snapshots, restores, truncation, and the jobs that run them."""

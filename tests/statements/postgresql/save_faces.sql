@@ -1,0 +1,8 @@
+UPDATE "persons_face"
+SET "person_id" = new.column1::bigint, "review" = new.column2, "review_rank" = new.column3::double precision, "space_id" = new.column4::bigint
+FROM (VALUES (%s, %s, %s, %s, %s), (%s, %s, %s, %s, %s)) AS new
+WHERE "persons_face".id = new.column5;
+
+UPDATE "persons_photo"
+SET "face_count" = %s, "unknown_count" = %s
+WHERE id = %s
