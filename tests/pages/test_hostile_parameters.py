@@ -45,7 +45,7 @@ _ASKED = re.compile(
     r"(?:GET|POST|query_params|data|params|given|given\.data)(?:\.get|\.getlist)?[\[(]\s*\"([\w.]+)\""
 )
 _NAMED = re.compile(
-    r"\b(?:address|choice|day|decimal|keys|matching|moment|number|numbers|raw|share)\(\s*\"(\w+)\""
+    r"\b(?:address|choice|day|decimal|keys|flag|matching|moment|number|numbers|raw|share|texts)\(\s*\"(\w+)\""
 )
 
 

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from dashboard.pages.galleries.grid import MOST_POLLED
 from persons.models import (
     AuditEntry,
     Decision,
@@ -342,10 +343,15 @@ def test_photos_of_another_gallery_are_not_told(
 
 
 def test_one_request_asks_about_no_more_than_a_hundred(
-    gallery: Gallery,
-    vera: User,
-    sign_in: SignIn,
-    django_assert_num_queries: DjangoAssertNumQueries,
+    gallery: Gallery, vera: User, sign_in: SignIn
 ) -> None:
-    text = ask(sign_in(vera), *[f"{10_000 + n}.queued.1" for n in range(150)], "x.y", ".")
-    assert text.count('hx-swap-oob="delete"') == 100
+    client = sign_in(vera)
+    tiles = [f"{10_000 + n}.queued.1" for n in range(MOST_POLLED)]
+    assert ask(client, *tiles).count('hx-swap-oob="delete"') == len(tiles)
+    for unlike, why in (
+        ([*tiles, "1.queued.1"], f"At most {MOST_POLLED} of them."),
+        (["x.y"], "“x.y” is no photo with its state."),
+    ):
+        answer = client.get(url("gallery_tiles"), {"busy": unlike})
+        assert answer.status_code == 400
+        assert why in answer.text

@@ -468,7 +468,7 @@ def test_a_folder_can_be_dropped_on_the_page(at_gallery: Page) -> None:
             const asFile = (name) => ({ isFile: true, name, file: (done) => done(file(name)) });
             const told = [[asFile("in.jpg"), asFile("Thumbs.db")], []];
             const folder = {
-              isFile: false, name: "trip",
+              isFile: false, isDirectory: true, name: "trip",
               createReader: () => ({ readEntries: (done) => done(told.shift()) }),
             };
             const event = new Event("drop", { cancelable: true });

@@ -7,6 +7,8 @@ import { toast } from "../shared/toast.js";
 const { user } = document.body.dataset;
 const START = `rollcall.review.${user}.`;
 const SENT = "What you decided last in the review had not arrived. It is saved now.";
+// The server takes no more decisions in one request: MOST_QUEUED in dashboard/pages/review/queue.py.
+const MOST = 200;
 const REFUSED = "What you decided last in the review could not be saved. Look at those faces again.";
 
 /**
@@ -44,23 +46,38 @@ function keep(address, queued) {
 }
 
 /**
- * Sends what is stored. Resolves to true if there were decisions and the server has taken them.
+ * Sends decisions that outlive the page. Returns whether the browser has taken them all.
+ * @param {string} address
+ * @param {string[]} queued
+ */
+function beacon(address, queued) {
+  return queued.length <= MOST && navigator.sendBeacon(address, formOf(queued));
+}
+
+/**
+ * Sends what is stored. Resolves to true if there were decisions and the server has taken them all.
  * @param {string} address
  */
 async function send(address) {
-  let queued;
-  let response;
-  try {
-    queued = read(START + address);
-    if (!queued.length) return false;
-    response = await request(address, { stays: true, method: "POST", body: formOf(queued) });
-  } catch {
-    return false; // They stay stored for the next attempt.
+  let isAny = false;
+  for (;;) {
+    let queued;
+    let response;
+    try {
+      queued = read(START + address).slice(0, MOST);
+      if (!queued.length) return isAny;
+      response = await request(address, { stays: true, method: "POST", body: formOf(queued) });
+    } catch {
+      return false; // They stay stored for the next attempt.
+    }
+    if (response.redirected || response.status >= 500) return false;
+    forget(address, queued);
+    if (!response.ok) {
+      toast(REFUSED, "error");
+      return false;
+    }
+    isAny = true;
   }
-  if (response.redirected || response.status >= 500) return false;
-  forget(address, queued);
-  if (!response.ok) toast(REFUSED, "error");
-  return response.ok;
 }
 
 /**
@@ -87,6 +104,6 @@ async function sendAll() {
   }
 }
 
-export const outbox = { formOf, keep, send };
+export const outbox = { beacon, keep, send };
 // The review page sends them itself, and then reloads.
 if (!document.getElementById("review")) sendAll();

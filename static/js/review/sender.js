@@ -242,7 +242,7 @@ export class Sender {
     this.#isLeft = true;
     const rest = this.#unsent();
     if (!rest.length) return;
-    const isOnItsWay = navigator.sendBeacon(this.#cards.address, outbox.formOf(rest));
+    const isOnItsWay = outbox.beacon(this.#cards.address, rest);
     if (!isOnItsWay || this.#isShaky) outbox.keep(this.#cards.address, rest);
   }
 
