@@ -237,7 +237,7 @@ def changed(call_pks: Collection[int], *, actor: Actor, action: str, reason: str
         made = []
         for call, images, findings in records.stored(pks[first : first + records.BATCH]):
             call.erased_at = now
-            said = records.seal_record(call, images, findings)
+            vouched = records.seal_record(call, images, findings)
             call.save(update_fields=["erased_at", "salt", "digest"])
             made.append(
                 audit.new_entry(
@@ -245,7 +245,7 @@ def changed(call_pks: Collection[int], *, actor: Actor, action: str, reason: str
                     team=call.team,
                     action=action,
                     target=call,
-                    after=said,
+                    after=vouched,
                     reason=reason,
                 )
             )

@@ -34,7 +34,7 @@ FRAME_VERSION = 2
 FRAME_VERSIONS = (1, FRAME_VERSION)
 REDACT, UPGRADE = "audit.redact", "audit.upgrade"
 """Actions of entries that vouch for redactions. UPGRADE covers those that predate signing, once."""
-Said = Dict[str, Any]
+Fields = Dict[str, Any]
 
 
 # --- Hashing --------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def salted(salt: str, value: Any) -> str:
     return hashlib.sha256(salt.encode() + canonical(value)).hexdigest()
 
 
-def hash_of(frame: Said) -> str:
+def hash_of(frame: Fields) -> str:
     """Hash of an entry's frame. Its `previous` is the hash of the entry before it."""
     return hashlib.sha256(canonical(frame)).hexdigest()
 
@@ -109,7 +109,7 @@ class Chain:
         self._seals = iter(seals)
         self._next = next(self._seals, None)
 
-    def follow(self, frame: Said, digest: str) -> None:
+    def follow(self, frame: Fields, digest: str) -> None:
         """Verify the next entry: its frame against the recorded hash `digest`."""
         sequence, entry = frame["sequence"], frame["entry"]
         if sequence != self.sequence + 1:
@@ -202,7 +202,7 @@ class Redactions:
         self._steps: Dict[int, List[Tuple[str, str, bool]]] = {}
         self._upgrade = 0
 
-    def add(self, frame: Said, payload: Said, salt: str, erased: bool) -> None:
+    def add(self, frame: Fields, payload: Fields, salt: str, erased: bool) -> None:
         """Add each entry, in order of the chain. `erased` is whether it is marked as redacted."""
         sequence, entry = frame["sequence"], frame["entry"]
         self.is_signed = self.is_signed or frame["version"] == FRAME_VERSION
@@ -220,16 +220,16 @@ class Redactions:
         if frame["action"] in (REDACT, UPGRADE):
             self.vouch(frame, payload["after"])
 
-    def vouch(self, frame: Said, said: Said) -> None:
-        """Add what a REDACT or UPGRADE entry vouches for. `said` is its `after`."""
+    def vouch(self, frame: Fields, after: Fields) -> None:
+        """Add what a REDACT or UPGRADE entry vouches for. `after` is the entry's own."""
         is_upgrade = frame["action"] == UPGRADE
         if is_upgrade and self._upgrade not in (0, frame["entry"]):
             raise Broken(frame["sequence"], frame["entry"], "what was old is vouched for only once")
         if is_upgrade:
             self._upgrade = frame["entry"]
-        for entry, _, before, after in said["redacted"]:
+        for entry, _, old, new in after["redacted"]:
             if entry < frame["entry"]:
-                self._steps.setdefault(entry, []).append((before, after, is_upgrade))
+                self._steps.setdefault(entry, []).append((old, new, is_upgrade))
 
     def demand(self) -> None:
         """Verify, after the last entry, that every redaction is vouched for.
@@ -261,7 +261,7 @@ class Redactions:
 
 SALT_LENGTH = 32
 MOST_NAMED = 20
-Signed = Callable[[Said, str, str], str]
+Signed = Callable[[Fields, str, str], str]
 
 
 def check(folder: Path, keys: list[str], outside: Path | None, say: Callable[[str], None]) -> Chain:
@@ -300,8 +300,8 @@ def check(folder: Path, keys: list[str], outside: Path | None, say: Callable[[st
     if "decisions" in about:
         say("Decisions and names in the server's records were as these entries say.")
     for key in used:
-        said = "as expected" if keys else "compare it with what you were told, or give it as --key"
-        say(f"Key {key}: {said}.")
+        note = "as expected" if keys else "compare it with what you were told, or give it as --key"
+        say(f"Key {key}: {note}.")
     return chain
 
 
@@ -330,7 +330,7 @@ class Calls:
         self.late = 0
         self._said: Dict[int, Vouched] = {}
 
-    def add(self, line: Said, frame: Said) -> None:
+    def add(self, line: Fields, frame: Fields) -> None:
         if frame["target_type"] != "call" or not frame["action"].startswith("call."):
             return
         call, sequence = int(frame["target_id"]), frame["sequence"]
@@ -376,12 +376,12 @@ def _check_records(path: Path, calls: Calls, wanted: List[int]) -> Tuple[int, Li
         call = line["call"]
         if found < len(wanted) and call > wanted[found]:
             break
-        said = calls.get(call)
-        if said is None:
+        vouched = calls.get(call)
+        if vouched is None:
             raise Broken(0, 0, f"call {call}: no entry vouches for its record")
         if found == len(wanted) or call < wanted[found]:
             raise Broken(0, 0, f"call {call}: its record stands here again, or out of order")
-        changed += [call] if _compare_record(line, said) == "older" else []
+        changed += [call] if _compare_record(line, vouched) == "older" else []
         found += 1
     if found < len(wanted):
         call = wanted[found]
@@ -391,18 +391,18 @@ def _check_records(path: Path, calls: Calls, wanted: List[int]) -> Tuple[int, Li
     return found, changed
 
 
-def _compare_record(line: Said, said: Vouched) -> str:
+def _compare_record(line: Fields, vouched: Vouched) -> str:
     """Which entry vouches for a call's record: "last" or "older". Raises Broken if none does."""
     if set(line) == {"call", "salt", "record"} and len(line["salt"]) == SALT_LENGTH:
         digest = salted(line["salt"], line["record"])
-        if digest == said.record:
+        if digest == vouched.record:
             return "last"
-        if digest in said.older:
+        if digest in vouched.older:
             return "older"
-    if not said.record:
+    if not vouched.record:
         raise Broken(0, 0, f"call {line['call']}: nothing vouches for its record")
     raise Broken(
-        0, 0, f"call {line['call']}: its record is not what entry {said.sequence} vouches for"
+        0, 0, f"call {line['call']}: its record is not what entry {vouched.sequence} vouches for"
     )
 
 
@@ -413,19 +413,19 @@ def _some(what: str, numbers: List[int]) -> str:
 
 
 def _seals(path: Path, name: str, team: str, keys: list[str], signed: Signed) -> Iterator[Seal]:
-    for said in _lines(path):
-        key, signature = str(said.pop("key", "")), str(said.pop("signature", ""))
-        sequence = said.get("sequence")
-        if not isinstance(sequence, int) or said.get("team") != team:
-            raise Broken(0, 0, f"{name} in {path.name} is none of this chain: {said}")
+    for seal in _lines(path):
+        key, signature = str(seal.pop("key", "")), str(seal.pop("signature", ""))
+        sequence = seal.get("sequence")
+        if not isinstance(sequence, int) or seal.get("team") != team:
+            raise Broken(0, 0, f"{name} in {path.name} is none of this chain: {seal}")
         flaw = "is signed by a key that is not the one expected" if keys and key not in keys else ""
-        yield Seal(sequence, str(said.get("hash")), name, flaw or signed(said, key, signature))
+        yield Seal(sequence, str(seal.get("hash")), name, flaw or signed(seal, key, signature))
 
 
 def _signatures(public: dict[str, str], say: Callable[[str], None]) -> Signed:
     """A function that returns what is wrong with a signature, "" if nothing is."""
 
-    def known(said: Said, key: str, signature: str) -> str:
+    def known(seal: Fields, key: str, signature: str) -> str:
         return "" if key in public else "is signed by a key that is not in the export"
 
     try:
@@ -435,12 +435,12 @@ def _signatures(public: dict[str, str], say: Callable[[str], None]) -> Signed:
         say("Signatures are NOT checked: the package cryptography is not installed.")
         return known
 
-    def checked(said: Said, key: str, signature: str) -> str:
+    def checked(seal: Fields, key: str, signature: str) -> str:
         if key not in public:
-            return known(said, key, signature)
+            return known(seal, key, signature)
         verifier = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public[key]))
         try:
-            verifier.verify(bytes.fromhex(signature), canonical(said))
+            verifier.verify(bytes.fromhex(signature), canonical(seal))
         except (InvalidSignature, ValueError):
             return "was altered: its signature does not fit"
         return ""
@@ -449,7 +449,7 @@ def _signatures(public: dict[str, str], say: Callable[[str], None]) -> Signed:
     return checked
 
 
-def _lines(path: Path) -> Iterator[Said]:
+def _lines(path: Path) -> Iterator[Fields]:
     with path.open(encoding="utf-8", errors="surrogatepass") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -458,7 +458,7 @@ def _lines(path: Path) -> Iterator[Said]:
                 raise Broken(0, 0, f"line {number} of {path.name} can't be read") from None
 
 
-def _once(pairs: List[Tuple[str, Any]]) -> Said:
+def _once(pairs: List[Tuple[str, Any]]) -> Fields:
     """Refuse duplicate names: another JSON parser might use the other value."""
     found = dict(pairs)
     if len(found) != len(pairs):

@@ -28,8 +28,8 @@ def prepare(most: int) -> None:
     budget.limit_to(most)
 
 
-def _done(pieces: Sequence[Buffer | Rows] = (), **told: Any) -> Answer:
-    return {"done": told}, pieces
+def _done(pieces: Sequence[Buffer | Rows] = (), **facts: Any) -> Answer:
+    return {"done": facts}, pieces
 
 
 def inspect(file: BinaryIO, *, max_bytes: int, sha256: str) -> Answer:

@@ -11,10 +11,10 @@ from persons.vision import envelope
 def add_labels(raw: bytes, space: Space) -> bytes:
     """Add `label` beside each `tag` that the team has a name for: the only addition ever made."""
     try:
-        told = json.loads(raw)
+        answer = json.loads(raw)
         found = [
             person
-            for entry in told["body"]["objects"]
+            for entry in answer["body"]["objects"]
             for person in entry.get("persons", [])
             if isinstance(person, dict)
         ]
@@ -33,6 +33,6 @@ def add_labels(raw: bytes, space: Space) -> bytes:
             person["label"] = label
     try:
         # ASCII escapes, as in our own envelopes: a lone surrogate can't be encoded otherwise.
-        return json.dumps(told, allow_nan=False, separators=(",", ":")).encode("ascii")
+        return json.dumps(answer, allow_nan=False, separators=(",", ":")).encode("ascii")
     except (ValueError, RecursionError):
         return raw

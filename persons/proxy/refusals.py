@@ -100,9 +100,9 @@ def refuse(
         origin=call_log.Origin(source=asked.actor.source, actor=asked.actor, key=asked.key),
     )
     errors = [envelope.failed(entry.name, reasons[entry.name]) for entry in asked.request.images]
-    told = Answer(envelope.success({"objects": errors}))
-    parsed = envelope.parse(asked.method, told)
-    call_log.end(call, told, None, match_objects(asked.request.names, parsed))
+    answer = Answer(envelope.success({"objects": errors}))
+    parsed = envelope.parse(asked.method, answer)
+    call_log.end(call, answer, None, match_objects(asked.request.names, parsed))
     return errors
 
 
@@ -114,10 +114,10 @@ def _digest_to_record(sent: call_log.Sent, reasons: Mapping[str, str]) -> str:
 def with_errors(raw: bytes, refused: Sequence[bool], errors: list[dict[str, Any]]) -> bytes:
     """Vision's answer with the refused images' entries inserted. Unchanged if it can't hold them,
     since the rest was sent anyway."""
-    told = json.loads(raw)
-    if not isinstance(told.get("body"), dict):
+    answer = json.loads(raw)
+    if not isinstance(answer.get("body"), dict):
         return raw
-    answered, missing = iter(told["body"]["objects"]), iter(errors)
+    answered, missing = iter(answer["body"]["objects"]), iter(errors)
     objects = [next(missing) if one else next(answered, None) for one in refused]
-    told["body"]["objects"] = [one for one in [*objects, *answered] if one is not None]
-    return json.dumps(told, allow_nan=False, separators=(",", ":")).encode("ascii")
+    answer["body"]["objects"] = [one for one in [*objects, *answered] if one is not None]
+    return json.dumps(answer, allow_nan=False, separators=(",", ":")).encode("ascii")

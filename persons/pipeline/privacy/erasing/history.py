@@ -62,10 +62,10 @@ def forget_calls(held: HeldErasure) -> timedelta | None:
 
 def _concerned(held: HeldErasure) -> QuerySet[Call]:
     """The space's calls that may name or show them."""
-    rows = Recognition.objects.annotate(said=as_text("result"))
+    rows = Recognition.objects.annotate(result_text=as_text("result"))
     named = Q(person_id__in=held.erasure.ids, call__method__in=[Method.SET, Method.DELETE])
     for tag in held.tags:
-        named |= Q(said__contains=f'"{tag}"')
+        named |= Q(result_text__contains=f'"{tag}"')
     if held.digests:
         named |= Q(sha256__in=held.digests)
     answered = Q(pk__in=[])
