@@ -16,6 +16,7 @@ import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -178,14 +179,28 @@ def _uses_services(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
-    """A file instead of SQLite's memory, so that other processes and threads can open it too."""
-    if connection.vendor == "sqlite":
-        connection.settings_dict["TEST"]["NAME"] = str(DATA / "test.sqlite3")
+def migrated_alone(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
+    """Held until the migrated database is there to be copied."""
+    with ExitStack() as stack:
+        stack.enter_context(migrated.one_at_a_time(request.config))
+        yield stack
 
 
 @pytest.fixture(scope="session")
-def django_db_keepdb(request: pytest.FixtureRequest, django_db_keepdb: bool) -> bool:
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, migrated_alone: ExitStack
+) -> None:
+    """A file instead of SQLite's memory, so that other processes and threads can open it too."""
+    if connection.vendor == "sqlite":
+        connection.settings_dict["TEST"]["NAME"] = str(DATA / "test.sqlite3")
+    else:
+        connection.settings_dict["TEST"]["TEMPLATE"] = migrated.template_of_server()
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(
+    request: pytest.FixtureRequest, django_db_keepdb: bool, migrated_alone: ExitStack
+) -> bool:
     if connection.vendor == "sqlite":
         return migrated.take(request.config, DATA / "test.sqlite3") or django_db_keepdb
     return django_db_keepdb
@@ -196,10 +211,14 @@ def django_db_setup(
     request: pytest.FixtureRequest,
     django_db_setup: None,
     django_db_blocker: pytest_django.DjangoDbBlocker,
+    migrated_alone: ExitStack,
 ) -> None:
-    if connection.vendor == "sqlite":
-        with django_db_blocker.unblock():
+    with django_db_blocker.unblock():
+        if connection.vendor == "sqlite":
             migrated.keep(request.config)
+        elif not connection.settings_dict["TEST"]["TEMPLATE"]:
+            migrated.keep_on_server()
+    migrated_alone.close()
 
 
 @pytest.fixture(autouse=True)

@@ -503,21 +503,21 @@ def test_boxes_lie_exactly_on_the_photo_at_every_screen_size(
     page.locator(".stage-image").evaluate("image => image.decode()")
     for screen in [(1440, 900), (1000, 500), (390, 844), (844, 390)]:
         page.set_viewport_size({"width": screen[0], "height": screen[1]})
-        # Where the browser has drawn the picture inside its frame, from the picture itself.
-        image = page.locator(".stage-image").evaluate(
-            """image => {
+        # Where the browser has drawn the picture inside its frame, from the picture itself. Both are
+        # measured in one layout, after those that the new size brings.
+        image, box = page.locator(".stage-image").evaluate(
+            """async (image) => {
+                for (const _ of [1, 2]) await new Promise(requestAnimationFrame);
                 const frame = image.getBoundingClientRect();
                 const scale = Math.min(
                     frame.width / image.naturalWidth, frame.height / image.naturalHeight);
                 const width = image.naturalWidth * scale, height = image.naturalHeight * scale;
-                return {
-                    x: frame.x + (frame.width - width) / 2,
-                    y: frame.y + (frame.height - height) / 2, width, height };
+                return [
+                    { x: frame.x + (frame.width - width) / 2,
+                      y: frame.y + (frame.height - height) / 2, width, height },
+                    document.querySelector(".box .line").getBoundingClientRect().toJSON(),
+                ];
             }"""
-        )
-        box = page.locator(".box .line").evaluate(
-            """rect => { const r = rect.getBoundingClientRect();
-                 return { x: r.x, y: r.y, width: r.width, height: r.height } }"""
         )
         scale = image["width"] / width
         assert box["x"] == pytest.approx(image["x"] + 30 * scale, abs=1), screen

@@ -268,12 +268,19 @@ def at_once(*work: Callable[[], T]) -> list[T | Exception]:
         return list(pool.map(one, work))
 
 
-def everything() -> dict[str, list[dict[str, Any]]]:
-    """All rows of all tables of `persons`, to compare before and after."""
-    return {
-        model.__name__: list(model._default_manager.order_by("pk").values())
-        for model in apps.get_app_config("persons").get_models()
-    }
+def everything() -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables of `persons` as the database gives them, to compare before and after.
+
+    Not through the ORM, which takes longer to compile the queries than to run them.
+    """
+    quote = connection.ops.quote_name
+    found = {}
+    with connection.cursor() as cursor:
+        for model in apps.get_app_config("persons").get_models():
+            table, key = quote(model._meta.db_table), quote(str(model._meta.pk.column))
+            cursor.execute(f"SELECT * FROM {table} ORDER BY {key}")
+            found[model.__name__] = cursor.fetchall()
+    return found
 
 
 def in_a_worker_that_may_die(work: Callable[[], object]) -> int:
