@@ -574,7 +574,7 @@ def _has_pictures(face: Face) -> bool:
     return face.enrolments.exclude(state="removed").exists()
 
 
-@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("at_once", [pytest.param(True, marks=pytest.mark.any_database), False])
 @pytest.mark.django_db
 @settings(
     max_examples=settings().max_examples // 16,

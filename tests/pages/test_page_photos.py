@@ -503,8 +503,8 @@ def test_boxes_lie_exactly_on_the_photo_at_every_screen_size(
     page.locator(".stage-image").evaluate("image => image.decode()")
     for screen in [(1440, 900), (1000, 500), (390, 844), (844, 390)]:
         page.set_viewport_size({"width": screen[0], "height": screen[1]})
-        # Where the browser has drawn the picture inside its frame, from the picture itself. Both are
-        # measured in one layout, after those that the new size brings.
+        # Where the browser has drawn the picture inside its frame, from the picture itself; both in
+        # one layout, after those that the new size brings.
         image, box = page.locator(".stage-image").evaluate(
             """async (image) => {
                 for (const _ of [1, 2]) await new Promise(requestAnimationFrame);

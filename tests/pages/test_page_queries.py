@@ -129,7 +129,7 @@ def asked(client: Client, address: str) -> list[str]:
     return [query["sql"] for query in queries]
 
 
-@pytest.mark.parametrize("who", ["owner", "editor"])
+@pytest.mark.parametrize("who", ["owner", pytest.param("editor", marks=pytest.mark.any_database)])
 def test_more_rows_ask_for_no_more_queries_and_no_list_is_paged_by_offset(
     world: World, who: str
 ) -> None:
