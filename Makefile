@@ -6,9 +6,10 @@ PY := $(VENV)/bin/python
 CHECKS := ROLLCALL_DATA=$(CURDIR)/$(VENV)/checks
 TEMPLATES = $(shell find templates -name '*.html' 2>/dev/null)
 
-# Two halves at once, a file's tests together, the files as tests/conftest.py orders them.
-# `make test PYTEST=` runs them one by one.
-PYTEST ?= -n 2 --dist loadfile --no-loadscope-reorder
+# One file more at once than there are processors, since some wait for browsers and workers; a
+# file's tests together, the files as tests/conftest.py orders them. `make test PYTEST=` runs them
+# one by one.
+PYTEST ?= -n $(shell expr $$(nproc 2>/dev/null || echo 2) + 1) --dist loadfile --no-loadscope-reorder
 FAST := not browser and not processes and not thorough
 
 .DEFAULT_GOAL := help
