@@ -98,10 +98,8 @@ TransactionTestCase._fixture_teardown = _delete_all_rows  # type: ignore[attr-de
 hypothesis.settings.register_profile("deep", max_examples=1000)
 
 # The shell is the same browser without a window's parts, which cost a third of its time.
-CHROMIUM = next(
-    (path for path in [Path("/usr/bin/chromium-headless-shell")] if path.exists()),
-    Path("/usr/bin/chromium"),
-)
+SHELL = Path("/usr/bin/chromium-headless-shell")
+CHROMIUM = SHELL if SHELL.exists() else Path("/usr/bin/chromium")
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -204,13 +202,16 @@ def migrated_alone(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(
-    django_db_modify_db_settings_parallel_suffix: None, migrated_alone: ExitStack
+    django_db_modify_db_settings_parallel_suffix: None,
+    django_db_blocker: pytest_django.DjangoDbBlocker,
+    migrated_alone: ExitStack,
 ) -> None:
     """A file instead of SQLite's memory, so that other processes and threads can open it too."""
     if connection.vendor == "sqlite":
         connection.settings_dict["TEST"]["NAME"] = str(DATA / "test.sqlite3")
     else:
-        connection.settings_dict["TEST"]["TEMPLATE"] = migrated.template_of_server()
+        with django_db_blocker.unblock():
+            connection.settings_dict["TEST"]["TEMPLATE"] = migrated.template_of_server()
 
 
 @pytest.fixture(scope="session")

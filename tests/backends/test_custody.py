@@ -11,7 +11,6 @@ import itertools
 import json
 import logging
 import re
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -55,6 +54,7 @@ from tests.support.misbehaving import (
     refusing_address,
     silence,
 )
+from tests.support.traces import read_elsewhere
 from tests.support.wire import file, meta, pictures
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.thorough]
@@ -216,11 +216,7 @@ def in_database() -> str:
                 found += [_text(value) for value in row]
     if connection.vendor == "sqlite":
         name = Path(str(connection.settings_dict["NAME"]))
-        files = [str(path) for path in name.parent.glob(f"{name.name}*")]
-        # By another process: one that opens and closes a file loses all its locks on it, also
-        # SQLite's, and the next process that leaves the database takes the log away under it.
-        read = subprocess.run(["cat", *files], check=True, capture_output=True)
-        found.append(read.stdout.decode("latin-1"))
+        found.append(read_elsewhere(*name.parent.glob(f"{name.name}*")).decode("latin-1"))
     assert any("Trip" in text for text in found)
     return "\n".join(found)
 

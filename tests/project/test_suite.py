@@ -11,9 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db import connection
 
 import tests
 from tests.support import marks
+from tests.support.traces import read_elsewhere
 
 TESTS = Path(tests.__file__).parent
 SUPPORT = TESTS / "support"
@@ -78,6 +80,17 @@ def test_who_starts_a_process_fails_without_its_mark() -> None:
 def test_a_tool_that_takes_no_time_needs_no_mark() -> None:
     with marks.checked(item()):
         subprocess.run(["cat", "/dev/null"], check=True)
+
+
+@pytest.mark.django_db
+@pytest.mark.any_database
+def test_who_opens_the_database_s_files_fails() -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL's files are its own")
+    path = Path(connection.settings_dict["NAME"])
+    assert read_elsewhere(path).startswith(b"SQLite format 3")
+    with pytest.raises(pytest.fail.Exception, match="another process"), marks.checked(item()):
+        sys.audit("open", str(path), "rb", 0)  # as opening it does
 
 
 def test_the_browser_and_a_worker_bring_their_marks_along() -> None:
