@@ -77,7 +77,7 @@ def requests(route: str, pattern: URLPattern) -> Iterator[dict[str, Any]]:
     names = names_of(pattern)
     for value in VALUES.values():
         yield dict.fromkeys(every_name(), value)
-    for prefix in PREFIXES:
+    for prefix in PREFIXES if TOKENS.intersection(names) else ("",):
         for value in ALONE:
             yield dict.fromkeys(names, f"{prefix}{VALUES[value]}")
     for name in names:
