@@ -47,8 +47,8 @@ def main() -> None:
                         found[row].append(value)
         finally:
             _git("worktree", "remove", "--force", str(tree))
-    where = f"{cpu()}, {os.cpu_count()} cores · Python {platform.python_version()}"
-    print(f"{where} · {arguments.bench} {' '.join(passed_on)} · {arguments.rounds} rounds\n")
+    machine = f"{cpu()}, {os.cpu_count()} cores · Python {platform.python_version()}"
+    print(f"{machine} · {arguments.bench} {' '.join(passed_on)} · {arguments.rounds} rounds\n")
     print(comparison(old, new, arguments))
 
 
