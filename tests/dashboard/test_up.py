@@ -82,8 +82,7 @@ class Up:
 
     def pid_of(self, words: str) -> int | None:
         """The oldest process of this folder whose command line has these words."""
-        found = [pid for pid, line in processes_of(self.data).items() if words in line]
-        return min(found, default=None)
+        return next((pid for pid, line in processes_of(self.data).items() if words in line), None)
 
     def answers(self) -> bool:
         try:

@@ -65,19 +65,27 @@ def database_url(connection: BaseDatabaseWrapper) -> str:
 
 
 def processes_of(data: Path) -> dict[int, str]:
-    """The command lines, by pid, of all live processes that were started with this data folder."""
+    """The command lines, by pid, of all live processes that were started with this data folder,
+    the oldest first. Pids don't tell: after the highest one they begin anew."""
     mark = f"ROLLCALL_DATA={data}".encode()
-    found = {}
+    found: dict[int, tuple[int, str]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if mark in (folder / "environ").read_bytes().split(b"\0"):
                 words = (folder / "cmdline").read_bytes().split(b"\0")
                 if any(words):  # a zombie's is empty
-                    found[int(folder.name)] = b" ".join(words).decode(errors="replace").strip()
+                    line = b" ".join(words).decode(errors="replace").strip()
+                    found[int(folder.name)] = _started_at(folder), line
         except (OSError, ValueError):
             continue
     found.pop(os.getpid(), None)
-    return found
+    return {pid: line for pid, (_, line) in sorted(found.items(), key=lambda one: one[1][0])}
+
+
+def _started_at(folder: Path) -> int:
+    """When a process started, in clock ticks since the machine did: field 22 of proc(5)'s stat."""
+    after_its_name = (folder / "stat").read_text().rpartition(")")[2].split()
+    return int(after_its_name[22 - 3])
 
 
 class CeleryProcess:
