@@ -57,7 +57,7 @@ del os.environ["DJANGO_SETTINGS_MODULE"]
 
 from celery import current_app  # noqa: E402
 from django.core.cache import cache  # noqa: E402
-from django.db import connection  # noqa: E402
+from django.db import connection, connections  # noqa: E402
 from django.test import Client, TransactionTestCase  # noqa: E402
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright  # noqa: E402
 from pytest_django.live_server_helper import LiveServer  # noqa: E402
@@ -420,6 +420,9 @@ def browser() -> Iterator[Browser]:
     # Playwright's synchronous interface runs an event loop in the tests' thread, and Django would
     # refuse every query there.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    # While that loop runs, Django keeps other connections for the thread. One that stays open from
+    # before would be seen again, and shared, in processes that a test forks: there no loop runs.
+    connections.close_all()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         yield browser

@@ -286,11 +286,13 @@ def everything() -> dict[str, list[tuple[Any, ...]]]:
 def in_a_worker_that_may_die(work: Callable[[], object]) -> int:
     """Run `work` in a forked process with its own database connection. Returns its exit status.
 
-    0 is success, 1 an exception, -9 a SIGKILL.
+    0 is success, 1 an exception, 2 a connection that it shares with this process, -9 a SIGKILL.
     """
     connections.close_all()
     pid = os.fork()
     if pid == 0:
+        if connection.connection is not None:
+            os._exit(2)
         code = 1
         try:
             work()
