@@ -1,0 +1,283 @@
+"""A plugin of pytest that bench/mutation.py loads in a copy of the tree: it runs tests on mutants.
+
+It collects tests once, and then does what the job in `MUTATION_JOB` (a JSON file) says, in place of
+pytest's own loop:
+
+- `cover` runs every test and writes down which lines of the given files it ran, and how long it
+  took;
+- `fork` forks for each mutant. The child puts the mutant's code into the functions that are there
+  already, so nothing is imported again, runs the mutant's tests until one fails, and exits;
+- `fresh` runs one mutant's tests here: its file was changed before this process began.
+
+Results are appended to a file, one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+import pytest
+
+JOB: dict[str, Any] = json.loads(Path(os.environ["MUTATION_JOB"]).read_text())
+ROOT = Path.cwd()
+NEWLOCALS = 2
+"""The flag of a function's code, which neither a module's nor a class's has."""
+
+
+def append(result: dict[str, Any]) -> None:
+    with Path(JOB["results"]).open("a") as file:
+        file.write(json.dumps(result) + "\n")
+
+
+# --- Running tests ---
+
+
+class Failures:
+    """The tests that failed. A test that is skipped or expected to fail didn't."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.names.append(report.nodeid)
+
+
+def run(session: pytest.Session, items: list[pytest.Item]) -> str:
+    """The name of the first test that fails, or "". What fixtures left is torn down."""
+    failures = Failures()
+    session.config.pluginmanager.register(failures)
+    following: list[pytest.Item | None] = [*items[1:], None]
+    try:
+        for item, next_item in zip(items, following, strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=next_item)
+            if failures.names:
+                return failures.names[0]
+        return ""
+    finally:
+        if failures.names:
+            session._setupstate.teardown_exact(None)
+        session.config.pluginmanager.unregister(failures)
+
+
+# --- Which lines a test runs ---
+
+
+class Tracer:
+    """Lines of `files` that ran since `lines` was last emptied, in any thread."""
+
+    def __init__(self, files: list[str]) -> None:
+        self.files = {str(ROOT / file): file for file in files}
+        self.lines: set[tuple[str, int]] = set()
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
+        return self.local if frame.f_code.co_filename in self.files else None
+
+    def local(self, frame: FrameType, event: str, argument: object) -> Any:
+        if event == "line":
+            self.lines.add((self.files[frame.f_code.co_filename], frame.f_lineno))
+        return self.local
+
+
+class TooLong(BaseException):
+    """A test's time is up. It is no Exception, so that what is tested doesn't handle it."""
+
+
+def time_is_up(number: int, frame: FrameType | None) -> None:
+    raise TooLong
+
+
+def cover(session: pytest.Session) -> None:
+    """A test that takes more than JOB["longest"] seconds is stopped, and counts as failed."""
+    signal.signal(signal.SIGALRM, time_is_up)
+    tracer = Tracer(JOB["files"])
+    failures = Failures()
+    session.config.pluginmanager.register(failures)
+    threading.settrace(tracer)
+    items = session.items
+    following: list[pytest.Item | None] = [*items[1:], None]
+    for item, next_item in zip(items, following, strict=True):
+        tracer.lines = set()
+        failures.names.clear()
+        began = time.perf_counter()
+        sys.settrace(tracer)
+        signal.setitimer(signal.ITIMER_REAL, JOB["longest"])
+        try:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=next_item)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            sys.settrace(None)
+        append(
+            {
+                "test": item.nodeid,
+                "passed": not failures.names,
+                "seconds": round(time.perf_counter() - began, 3),
+                "lines": sorted(tracer.lines),
+            }
+        )
+
+
+# --- A mutant's code in functions that exist ---
+
+
+def functions(code: CodeType) -> Iterator[CodeType]:
+    """The code of each function of a module or class, but not of functions inside functions."""
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            if inner.co_flags & NEWLOCALS:
+                yield inner
+            else:
+                yield from functions(inner)
+
+
+def outside(code: CodeType) -> tuple[object, ...]:
+    """Everything of a module's or class's code but its functions."""
+    constants: list[object] = []
+    for inner in code.co_consts:
+        if not isinstance(inner, CodeType):
+            constants.append((type(inner), inner))
+        elif not inner.co_flags & NEWLOCALS:
+            constants.append(outside(inner))
+    return code.co_code, code.co_names, tuple(constants)
+
+
+def replaced(path: str, mutant: str) -> bool:
+    """Whether the mutant's code could be put into the functions of the imported module."""
+    name = str(ROOT / path)
+    before = compile((ROOT / path).read_text(), name, "exec")
+    after = compile(mutant, name, "exec")
+    if outside(before) != outside(after):
+        return False
+    pairs = zip(functions(before), functions(after), strict=True)
+    changed = [(old, new) for old, new in pairs if old != new]
+    gc.unfreeze()  # what is frozen is not listed
+    alive = [
+        one
+        for one in gc.get_objects()
+        if isinstance(one, FunctionType) and one.__code__.co_filename == name
+    ]
+    for old, new in changed:
+        of_it = [function for function in alive if function.__code__ == old]
+        if not of_it or len(old.co_freevars) != len(new.co_freevars):
+            return False
+        for function in of_it:
+            function.__code__ = new
+    return bool(changed)
+
+
+# --- A process for each mutant ---
+
+
+def child(session: pytest.Session, items: list[pytest.Item], mutant: dict[str, Any] | None) -> str:
+    """What became of them: "passed", "failed <test>" or "fresh", in a process that was forked."""
+    if mutant is not None and not replaced(mutant["path"], mutant["text"]):
+        return "fresh"
+    failed = run(session, items)
+    return f"failed {failed}" if failed else "passed"
+
+
+def forked(
+    session: pytest.Session,
+    items: list[pytest.Item],
+    mutant: dict[str, Any] | None,
+    seconds: float,
+) -> str:
+    """As `child` answers, or "timeout"; "failed" without a test if the process died."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        os.setpgid(0, 0)
+        silence = os.open(os.devnull, os.O_RDWR)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        try:
+            os.write(writer, child(session, items, mutant).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    try:
+        return answer(reader, seconds)
+    finally:
+        os.close(reader)
+        for kill in (os.killpg, os.kill):
+            try:
+                kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        os.waitpid(pid, 0)
+        clean_up()
+
+
+def answer(reader: int, seconds: float) -> str:
+    import select
+
+    ready, _, _ = select.select([reader], [], [], seconds)
+    if not ready:
+        return "timeout"
+    return os.read(reader, 65536).decode() or "failed"
+
+
+def clean_up() -> None:
+    """A process that was killed leaves files in the data folder, which the next one would find."""
+    data = Path(os.environ["ROLLCALL_DATA"])
+    for path in data.iterdir():
+        if path.name == "static":
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def fork_all(session: pytest.Session) -> None:
+    by_name = {item.nodeid: item for item in session.items}
+    confirmed: set[str] = set()
+    unreliable: set[str] = set()
+    for mutant in JOB["mutants"]:
+        while True:
+            names = [name for name in mutant["tests"] if name in by_name and name not in unreliable]
+            items = [by_name[name] for name in names]
+            began = time.perf_counter()
+            said = forked(session, items, mutant, mutant["seconds"])
+            test = said.partition(" ")[2]
+            if test and test not in confirmed:
+                upto = items[: names.index(test) + 1]
+                again = forked(session, upto, None, mutant["seconds"])
+                if again != "passed":
+                    unreliable.add(again.partition(" ")[2] or test)
+                    continue
+                confirmed.add(test)
+            break
+        spent = time.perf_counter() - began
+        append({"id": mutant["id"], "said": said, "tests": len(items), "took": round(spent, 1)})
+
+
+def fresh(session: pytest.Session) -> None:
+    """Changes of the chain's modules don't make a new database, but for its triggers."""
+    (mutant,) = JOB["mutants"]
+    if not mutant["migrates"]:
+        from tests.support import migrated
+
+        migrated._digest = lambda: JOB["digest"]  # type: ignore[assignment]
+    by_name = {item.nodeid: item for item in session.items}
+    items = [by_name[name] for name in mutant["tests"] if name in by_name]
+    failed = run(session, items) if items else ""
+    append({"id": mutant["id"], "said": f"failed {failed}" if failed else "passed"})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool:
+    {"cover": cover, "fork": fork_all, "fresh": fresh}[JOB["mode"]](session)
+    return True
