@@ -17,11 +17,13 @@ from __future__ import annotations
 import gc
 import json
 import os
+import select
 import shutil
 import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
@@ -155,17 +157,18 @@ def outside(code: CodeType) -> tuple[object, ...]:
 def replaced(path: str, mutant: str) -> bool:
     """Whether the mutant's code could be put into the functions of the imported module."""
     name = str(ROOT / path)
-    before = compile((ROOT / path).read_text(), name, "exec")
-    after = compile(mutant, name, "exec")
+    with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
+        before = compile((ROOT / path).read_text(), name, "exec", dont_inherit=True)
+        after = compile(mutant, name, "exec", dont_inherit=True)
     if outside(before) != outside(after):
         return False
     pairs = zip(functions(before), functions(after), strict=True)
     changed = [(old, new) for old, new in pairs if old != new]
-    gc.unfreeze()  # what is frozen is not listed
+    gc.unfreeze()  # what is frozen is not listed; and `isinstance` would evaluate lazy objects
     alive = [
         one
         for one in gc.get_objects()
-        if isinstance(one, FunctionType) and one.__code__.co_filename == name
+        if type(one) is FunctionType and one.__code__.co_filename == name
     ]
     for old, new in changed:
         of_it = [function for function in alive if function.__code__ == old]
@@ -193,7 +196,10 @@ def forked(
     mutant: dict[str, Any] | None,
     seconds: float,
 ) -> str:
-    """As `child` answers, or "timeout"; "failed" without a test if the process died."""
+    """As `child` answers, "timeout", or "error" and what the child raised outside any test.
+
+    It is "failed" without a test if the process died.
+    """
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -204,6 +210,8 @@ def forked(
         os.dup2(silence, 2)
         try:
             os.write(writer, child(session, items, mutant).encode())
+        except BaseException as error:  # noqa: BLE001 - it is told, and must not leave the child
+            os.write(writer, f"error {error!r}".encode())
         finally:
             os._exit(0)
     os.close(writer)
@@ -221,12 +229,11 @@ def forked(
 
 
 def answer(reader: int, seconds: float) -> str:
-    import select
-
-    ready, _, _ = select.select([reader], [], [], seconds)
-    if not ready:
-        return "timeout"
-    return os.read(reader, 65536).decode() or "failed"
+    """Counts seconds in which this process ran, so that nothing is late if all are paused."""
+    for _ in range(int(seconds) + 1):
+        if select.select([reader], [], [], 1)[0]:
+            return os.read(reader, 65536).decode() or "failed"
+    return "timeout"
 
 
 def clean_up() -> None:
@@ -251,7 +258,7 @@ def fork_all(session: pytest.Session) -> None:
             items = [by_name[name] for name in names]
             began = time.perf_counter()
             said = forked(session, items, mutant, mutant["seconds"])
-            test = said.partition(" ")[2]
+            test = said.removeprefix("failed ") if said.startswith("failed ") else ""
             if test and test not in confirmed:
                 upto = items[: names.index(test) + 1]
                 again = forked(session, upto, None, mutant["seconds"])
