@@ -290,7 +290,7 @@ class Trial:
         modules = sorted({name.partition("::")[0] for one in tried for name in one.tests})
         if not modules:
             return
-        pytest_in(self.copy, job, modules, sum(one.seconds for one in tried) * 2 + 600)
+        pytest_in(self.copy, job, modules, sum(one.seconds for one in tried) * 20 + 600)
         found = results(job)
         if len(found) < len(tried):
             raise SystemExit((self.copy.parent / "output.txt").read_text()[-5000:])
@@ -306,7 +306,7 @@ class Trial:
         path.write_text(one.mutant.text)
         modules = sorted({name.partition("::")[0] for name in one.tests})
         try:
-            in_time = pytest_in(self.copy, job, modules, one.seconds + 120)
+            in_time = pytest_in(self.copy, job, modules, 10 * one.seconds + 120)
         finally:
             path.write_text(source)
             shutil.rmtree(self.copy / CACHE / "migrated")

@@ -17,6 +17,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import select
 import shutil
 import signal
@@ -25,6 +26,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
@@ -198,7 +200,8 @@ def forked(
 ) -> str:
     """As `child` answers, "timeout", or "error" and what the child raised outside any test.
 
-    It is "failed" without a test if the process died.
+    It is "failed" without a test if the process died. `seconds` are of the processor; a child that
+    waits for something is given ten times as long.
     """
     reader, writer = os.pipe()
     pid = os.fork()
@@ -208,6 +211,7 @@ def forked(
         silence = os.open(os.devnull, os.O_RDWR)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
+        limit(seconds)
         try:
             os.write(writer, child(session, items, mutant).encode())
         except BaseException as error:  # noqa: BLE001 - it is told, and must not leave the child
@@ -215,17 +219,20 @@ def forked(
         finally:
             os._exit(0)
     os.close(writer)
-    try:
-        return answer(reader, seconds)
-    finally:
-        os.close(reader)
-        for kill in (os.killpg, os.kill):
-            try:
-                kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        os.waitpid(pid, 0)
-        clean_up()
+    said = answer(reader, 10 * seconds)
+    os.close(reader)
+    for kill in (os.killpg, os.kill):
+        with suppress(ProcessLookupError):
+            kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    clean_up()
+    return "timeout" if os.waitstatus_to_exitcode(status) == -signal.SIGXCPU else said
+
+
+def limit(seconds: float) -> None:
+    """Ends this process by SIGXCPU when it has used so many seconds of the processor."""
+    now = time.process_time()
+    resource.setrlimit(resource.RLIMIT_CPU, (int(now + seconds), int(now + seconds) + 5))
 
 
 def answer(reader: int, seconds: float) -> str:
@@ -248,27 +255,40 @@ def clean_up() -> None:
             path.unlink(missing_ok=True)
 
 
+class Trials:
+    """Tries mutants. What a mutant's tests say counts if the same tests pass without it.
+
+    A test that fails without a mutant too is left out from then on.
+    """
+
+    def __init__(self, session: pytest.Session) -> None:
+        self._session = session
+        self._by_name = {item.nodeid: item for item in session.items}
+        self._reliable: set[str] = set()
+        self._unreliable: set[str] = set()
+
+    def outcome(self, mutant: dict[str, Any]) -> str:
+        for _ in range(5):
+            names = [name for name in mutant["tests"] if name not in self._unreliable]
+            items = [self._by_name[name] for name in names if name in self._by_name]
+            said = forked(self._session, items, mutant, mutant["seconds"])
+            failed = said.removeprefix("failed ")
+            if said in {"passed", "fresh", "failed"} or failed in self._reliable:
+                return said
+            if failed in self._by_name:
+                items = items[: items.index(self._by_name[failed]) + 1]
+            without = forked(self._session, items, None, mutant["seconds"])
+            if without == "passed":
+                self._reliable.add(failed)
+                return said
+            self._unreliable.add(without.removeprefix("failed "))
+        return "passed"
+
+
 def fork_all(session: pytest.Session) -> None:
-    by_name = {item.nodeid: item for item in session.items}
-    confirmed: set[str] = set()
-    unreliable: set[str] = set()
+    trials = Trials(session)
     for mutant in JOB["mutants"]:
-        while True:
-            names = [name for name in mutant["tests"] if name in by_name and name not in unreliable]
-            items = [by_name[name] for name in names]
-            began = time.perf_counter()
-            said = forked(session, items, mutant, mutant["seconds"])
-            test = said.removeprefix("failed ") if said.startswith("failed ") else ""
-            if test and test not in confirmed:
-                upto = items[: names.index(test) + 1]
-                again = forked(session, upto, None, mutant["seconds"])
-                if again != "passed":
-                    unreliable.add(again.partition(" ")[2] or test)
-                    continue
-                confirmed.add(test)
-            break
-        spent = time.perf_counter() - began
-        append({"id": mutant["id"], "said": said, "tests": len(items), "took": round(spent, 1)})
+        append({"id": mutant["id"], "said": trials.outcome(mutant)})
 
 
 def fresh(session: pytest.Session) -> None:
@@ -280,6 +300,7 @@ def fresh(session: pytest.Session) -> None:
         migrated._digest = lambda: JOB["digest"]  # type: ignore[assignment]
     by_name = {item.nodeid: item for item in session.items}
     items = [by_name[name] for name in mutant["tests"] if name in by_name]
+    limit(mutant["seconds"])
     failed = run(session, items) if items else ""
     append({"id": mutant["id"], "said": f"failed {failed}" if failed else "passed"})
 
