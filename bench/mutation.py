@@ -8,8 +8,8 @@ It works on a copy of the tree, on SQLite, without the tests that drive a browse
 processes. A first run finds out which lines each test runs, and how long it takes; that is kept in
 pytest's cache until code or test changes. A mutant then meets the tests that run its statement:
 first those of its package's folder, a parametrised test's first case before its others, quick ones
-before slow ones, for at most --seconds of tests. It is killed if a test fails that passes without
-it, or if the tests take far longer than they should.
+before slow ones, for at most --seconds of tests; if it survives, for twice as long again. It is
+killed if a test fails that passes without it, or if the tests take far longer than they should.
 """
 
 from __future__ import annotations
@@ -78,11 +78,16 @@ class Test:
 
 @dataclass
 class Tried:
-    """A mutant and what became of it; `killer` is the test that failed."""
+    """A mutant and what became of it; `killer` is the test that failed.
+
+    It meets `tests`, and if it survives, `more`. `seconds` are of the processor, for either.
+    """
 
     mutant: Mutant
     tests: list[str]
+    more: list[str]
     seconds: float
+    passed: int = 0
     said: str = "fresh"
     killer: str = ""
 
@@ -240,13 +245,16 @@ def in_order(mutant: Mutant, tests: list[Test], seconds: float) -> Tried:
         ranked.append(
             (nth[test.function], not test.name.startswith(folder), test.seconds, test.name)
         )
-    names: list[str] = []
+    first: list[str] = []
+    more: list[str] = []
     total = 0.0
     for _, _, took, name in sorted(ranked):
-        if total + took <= seconds or not names:
-            names.append(name)
-            total += took
-    return Tried(mutant, names, 30 + 3 * total)
+        total += took
+        if total <= seconds or not first:
+            first.append(name)
+        elif total <= 3 * seconds:
+            more.append(name)
+    return Tried(mutant, first, more, 30 + 6 * seconds)
 
 
 # --- Trying mutants ---
@@ -319,6 +327,11 @@ class Trial:
         tried = [chosen(mutant, self.tests, self.seconds) for mutant in mutants]
         forks = [one for one in tried if one.tests and one.mutant.path not in MIGRATES]
         self.fork(forks)
+        left = [one for one in forks if one.said == "passed" and one.more]
+        for one in left:
+            one.passed += len(one.tests)
+            one.tests, one.more = one.more, []
+        self.fork(left)
         for number, one in enumerate(tried):
             if one.said == "fresh" and one.tests:
                 self.fresh(one)
@@ -356,7 +369,8 @@ HEAD = (
 
 def survivor(one: Tried) -> str:
     mutant = one.mutant
-    reason = f"{len(one.tests)} tests passed" if one.tests else "no test runs it"
+    passed = one.passed + len(one.tests)
+    reason = f"{passed} tests passed" if passed else "no test runs it"
     diff = mutant.diff((ROOT / mutant.path).read_text())
     title = f"{mutant.path}:{mutant.line}, {mutant.function or 'module'}, {mutant.operator}"
     return f"{title}; {reason}\n\n```diff\n{diff}\n```\n"
@@ -374,7 +388,7 @@ def main() -> None:
     parser.add_argument("--packages", nargs="+", choices=PACKAGES, default=PACKAGES)
     parser.add_argument("--sample", type=int, default=40, help="mutants of each package")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=40, help="of tests for one mutant")
+    parser.add_argument("--seconds", type=float, default=20, help="of tests for one mutant")
     parser.add_argument("--write", action="store_true", help="put it into bench/mutation.md")
     options = parser.parse_args()
     rows, survivors = [], []
