@@ -35,6 +35,8 @@ import pytest
 
 JOB: dict[str, Any] = json.loads(Path(os.environ["MUTATION_JOB"]).read_text())
 ROOT = Path.cwd()
+MEMORY = 4 * 1024**3
+"""Bytes of address space that a process with a mutant may have."""
 NEWLOCALS = 2
 """The flag of a function's code, which neither a module's nor a class's has."""
 
@@ -230,8 +232,12 @@ def forked(
 
 
 def limit(seconds: float) -> None:
-    """Ends this process by SIGXCPU when it has used so many seconds of the processor."""
+    """Ends this process by SIGXCPU when it has used so many seconds of the processor.
+
+    A mutant that fills the memory gets a MemoryError at MEMORY.
+    """
     now = time.process_time()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (int(now + seconds), int(now + seconds) + 5))
 
 
