@@ -254,7 +254,7 @@ def in_order(mutant: Mutant, tests: list[Test], seconds: float) -> Tried:
             first.append(name)
         elif total <= 3 * seconds:
             more.append(name)
-    return Tried(mutant, first, more, 30 + 6 * seconds)
+    return Tried(mutant, first, more, 20 + 2 * seconds)
 
 
 # --- Trying mutants ---
