@@ -307,11 +307,14 @@ def fresh(session: pytest.Session) -> None:
     by_name = {item.nodeid: item for item in session.items}
     items = [by_name[name] for name in mutant["tests"] if name in by_name]
     limit(mutant["seconds"])
-    failed = run(session, items) if items else ""
+    failed = "collection" if session.testsfailed else run(session, items) if items else ""
     append({"id": mutant["id"], "said": f"failed {failed}" if failed else "passed"})
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool:
+    """In place of pytest's own, which would end here if a module can't be imported."""
+    if session.testsfailed and JOB["mode"] != "fresh":
+        raise session.Failed(f"{session.testsfailed} errors during collection")
     {"cover": cover, "fork": fork_all, "fresh": fresh}[JOB["mode"]](session)
     return True
