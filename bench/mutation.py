@@ -46,6 +46,8 @@ UNRELATED = {"decoding", "engine", "images", "vision"}
 """Folders of tests that run none of the packages."""
 LONGEST = 6
 """Seconds. Tests that take longer are left out."""
+QUICK = 0.05
+"""Seconds. All tests that take less come first."""
 
 SCRIPTS = {
     "persons/chain/verify.py": (
@@ -242,9 +244,8 @@ def in_order(mutant: Mutant, tests: list[Test], seconds: float) -> Tried:
     ranked: list[tuple[int, bool, float, str]] = []
     for test in sorted(tests, key=lambda test: test.seconds):
         nth[test.function] += 1
-        ranked.append(
-            (nth[test.function], not test.name.startswith(folder), test.seconds, test.name)
-        )
+        turn = nth[test.function] if test.seconds > QUICK else 0
+        ranked.append((turn, not test.name.startswith(folder), test.seconds, test.name))
     first: list[str] = []
     more: list[str] = []
     total = 0.0

@@ -40,8 +40,11 @@ def test_a_decision_that_was_deleted_is_named(team: Team, bob: User) -> None:
     assert check(team).problem == ""
     change = Change.objects.get()
     pk = change.pk
+    entry = AuditEntry.objects.get(after__said__change=pk)
+    assert entry.sequence is not None
     change.delete()
-    assert f"decision {pk} was deleted" in check(team).problem
+    told = f"entry {entry.sequence} (number {entry.pk}): decision {pk} was deleted."
+    assert check(team) == (entry.sequence - 1, told)
 
 
 @pytest.mark.django_db
