@@ -132,6 +132,7 @@ def cover(session: pytest.Session) -> None:
                 "lines": sorted(tracer.lines),
             }
         )
+    append({"is_all": True})
 
 
 # --- A mutant's code in functions that exist ---
