@@ -13,7 +13,7 @@ PYTEST ?= -n $(shell expr $$(nproc 2>/dev/null || echo 2) + 1) --dist loadfile -
 FAST := not browser and not processes and not thorough
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast lint lint-types lint-rules lint-browser test-browser-code format bench secrets clean distclean
+.PHONY: help run test test-fast lint lint-types lint-rules lint-browser test-browser-code format mutation bench secrets clean distclean
 .DELETE_ON_ERROR:
 
 help: ## This list
@@ -87,6 +87,9 @@ format: $(VENV)/.dev ## Lay out code and templates
 	$(PY) -m ruff format .
 	@if [ -n "$(TEMPLATES)" ]; then $(VENV)/bin/djade --target-version 5.2 $(TEMPLATES) || true; fi
 
+mutation: $(VENV)/.mutation ## Change the code in one place at a time, and see whether a test fails
+	$(PY) bench/mutation.py
+
 bench: $(VENV)/.bench ## Measure the recogniser, beside dlib
 	$(PY) bench/engine.py
 
@@ -129,6 +132,10 @@ $(VENV)/.run: pyproject.toml
 $(VENV)/.dev: pyproject.toml
 	@$(ENSURE_VENV); echo "Installing, with what the tests need"; $(INSTALL) '.[dev]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.mutation: pyproject.toml
+	@$(ENSURE_VENV); echo "Installing, with what mutation testing needs"; $(INSTALL) '.[dev,mutation]'
+	@touch $@ $(VENV)/.dev $(VENV)/.run
 
 $(VENV)/.bench: pyproject.toml
 	@$(ENSURE_VENV); echo "Installing, with what the measurements need"; $(INSTALL) '.[dev,bench]'

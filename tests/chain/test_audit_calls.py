@@ -240,6 +240,14 @@ def test_a_call_that_was_deleted_is_named(team: Team, call: Call) -> None:
     assert check(team).problem.endswith(f"call {pk} was deleted.")
 
 
+def test_a_record_that_was_edited_before_it_was_sealed_is_named(team: Team, alice: User) -> None:
+    call = ended(begun(team, alice))
+    Call.objects.update(digest="0" * 64)
+    entry = AuditEntry.objects.get()
+    told = f"entry number {entry.pk}: the record of call {call.pk} was altered since."
+    assert check(team) == (0, told)
+
+
 def test_a_call_that_was_made_up_is_named(team: Team, call: Call) -> None:
     call.pk, call._state.adding = None, True
     call.save()

@@ -317,7 +317,10 @@ def test_entries_from_before_the_chain_get_their_place(team: Team, alice: User) 
 
 
 class TestKeys:
-    @pytest.mark.parametrize("secret", ["ab" * 32, "a random text, quite long and so unguessed"])
+    @pytest.mark.parametrize(
+        "secret",
+        ["ab" * 32, "ab" * 40, "ab" * 16, "a random text, quite long and so unguessed"],
+    )
     def test_a_key_signs_and_is_believed(self, settings: Any, secret: str) -> None:
         settings.AUDIT_KEY = Secret(secret)
         key, signature = signing.sign({"a": 1})

@@ -27,8 +27,21 @@ from persons.faces.review_queue import (
     hold,
     let_go,
     people_with_suggestions,
+    place_of,
+    remember_place,
 )
-from persons.models import Face, Gallery, Person, Photo, PhotoState, Review, ReviewHold, Team, User
+from persons.models import (
+    Face,
+    Gallery,
+    Person,
+    Photo,
+    PhotoState,
+    Review,
+    ReviewHold,
+    ReviewPlace,
+    Team,
+    User,
+)
 from tests.support.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory
 from tests.support.fakes import at_once, by
 
@@ -293,3 +306,16 @@ def check_plan(faces: Any, index: str) -> None:
     plan = str(faces.explain())
     assert "Index" in plan and index in plan, plan
     assert "Seq Scan" not in plan and "Sort" not in plan, plan
+
+
+def test_a_list_that_can_hold_nothing_counts_as_none_beside_others(gallery: Gallery) -> None:
+    some = FaceFactory.create_batch(2, photo__gallery=gallery)
+    nothing, all_of_them = Face.objects.none(), Face.objects.order_by("-pk")
+    assert count_all([nothing, all_of_them, nothing]) == [0, len(some), 0]
+
+
+def test_a_place_keeps_as_much_of_its_address_as_fits(team: Team, bob: User) -> None:
+    most = ReviewPlace._meta.get_field("query").max_length
+    query = "kind=weak&but=" + "1" * 600
+    remember_place(bob, team, query)
+    assert place_of(bob, team) == query[:most]

@@ -21,7 +21,6 @@ from persons.models.calls import Outcome
 from persons.vision import envelope
 from persons.vision.errors import VisionTemporary, VisionUnauthorized, VisionUnavailable
 from persons.vision.types import ImageStatus
-from persons.work.retries import BACKOFF_CEILING_SECONDS, backoff
 from tests.support.factories import GalleryFactory
 from tests.support.fakes import (
     Asked,
@@ -260,14 +259,6 @@ class TestWhatVisionMayAnswer:
 
 
 class TestTryingAgain:
-    def test_the_wait_doubles_with_jitter_up_to_a_quarter_of_an_hour(self) -> None:
-        for attempts in range(1, 40):
-            waits = [backoff(attempts).total_seconds() for _ in range(50)]
-            ceiling = min(BACKOFF_CEILING_SECONDS, 2.0 * 2**attempts)
-            assert ceiling / 2 <= min(waits) < max(waits) <= ceiling
-            assert len(set(waits)) > 25
-        assert BACKOFF_CEILING_SECONDS == 15 * 60
-
     def test_each_failure_waits_longer(
         self, gallery: Gallery, photo: Photo, vision: FakeVision
     ) -> None:

@@ -21,7 +21,17 @@ from persons import decoding, images
 from persons.backends import cloud
 from persons.chain import records
 from persons.images import Fitted
-from persons.models import ApiKey, AuditEntry, Call, Enrolment, Finding, Recognition, Team, User
+from persons.models import (
+    ApiKey,
+    AuditEntry,
+    Call,
+    Enrolment,
+    Finding,
+    KeyDay,
+    Recognition,
+    Team,
+    User,
+)
 from persons.vision.tokens import Secret
 from persons.vision.types import Box
 from tests.support import wire
@@ -222,8 +232,8 @@ def answers(server: Misbehaving, *coords: list[float]) -> bytes:
     return raw
 
 
-def send(team: Team, *data: bytes, fit: bool) -> tuple[Any, ApiKey]:
-    key, text = wire.make_key(team, fit=fit)
+def send(team: Team, *data: bytes, fit: bool, **limits: Any) -> tuple[Any, ApiKey]:
+    key, text = wire.make_key(team, fit=fit, **limits)
     names = [f"file_{number}" for number in range(len(data))]
     parts = [file(name, one) for name, one in zip(names, data, strict=True)]
     body = wire.multipart(*parts, meta(pictures(*names)))
@@ -331,6 +341,15 @@ def test_what_can_t_be_opened_is_told_as_before(team: Team, upstream: Misbehavin
     got, _ = send(team, data, fit=True)
     assert got.json()["body"] == "image file_0 is an icon, must be JPEG, PNG or TIFF"
     assert upstream.received == []
+
+
+def test_what_stays_too_heavy_is_refused_and_costs_nothing(
+    team: Team, upstream: Misbehaving
+) -> None:
+    got, key = send(team, bytes(15_000_001), fit=True, daily_images=5)
+    assert got.json()["body"] == "image file_0 is larger than 15000000 bytes"
+    assert upstream.received == []
+    assert KeyDay.objects.get(key=key).images == 0
 
 
 # --- The option ---

@@ -280,6 +280,14 @@ def test_the_address_is_seen_through_our_own_proxies_alone(
     assert [call.address for call in Call.objects.order_by("pk")] == ["127.0.0.1", "192.0.2.9"]
 
 
+def test_another_address_is_written_at_once(team: Team) -> None:
+    key, _ = make_key(team)
+    for address in ("192.0.2.9", "127.0.0.1", "192.0.2.9"):
+        keys.touch(key, address)
+        key.refresh_from_db()
+        assert key.last_used_address == address
+
+
 def test_the_time_of_use_is_written_again_after_a_while(team: Team, vision: Vision) -> None:
     key, text = make_key(team)
     outcome(text)

@@ -6,8 +6,11 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from time import monotonic
+from types import SimpleNamespace
 
 import pytest
+from django.conf import settings as configured
+from django.db import DatabaseError
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -98,6 +101,27 @@ def test_the_thread_renews_what_takes_longer_than_a_lease(
     assert pipeline.recognise_batch(gallery.space_id)
     photo.refresh_from_db()
     assert photo.state == PhotoState.DONE
+
+
+class Ended(Exception):
+    """Ends the thread's loop."""
+
+
+def test_the_thread_goes_on_after_an_error_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes: list[Exception] = [DatabaseError("locked"), DatabaseError("locked"), Ended()]
+    pauses: list[float] = []
+
+    def renew_due() -> int:
+        raise outcomes.pop(0)
+
+    event = SimpleNamespace(wait=pauses.append)
+    monkeypatch.setattr(leases, "renew_due", renew_due)
+    monkeypatch.setattr(leases, "threading", SimpleNamespace(Event=lambda: event))
+    with pytest.raises(Ended):
+        leases._keep()
+    # An error leaves time for another try before the lease expires.
+    assert len(pauses) == 3
+    assert max(pauses) <= configured.LEASE_SECONDS / 6
 
 
 @pytest.mark.django_db(transaction=True)
