@@ -15,7 +15,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from pytest_django import Settings
 
 from dashboard.pages.galleries import uploads
@@ -331,6 +331,50 @@ def test_whoever_is_signed_out_signs_in_and_it_goes_on(
     page.context.new_page().goto(address(live))
     assert told(page) == "20 new"
     assert not taken.twice
+
+
+def test_who_signs_in_before_the_page_knows_that_they_are_signed_out_is_noticed(
+    at_gallery: Page,
+    live: str,
+    folder: Callable[[int], list[Path]],
+    taken: Taken,
+    bob: User,
+    sign_in: SignIn,
+) -> None:
+    page = at_gallery
+    taken.seconds = 0.1
+    choose(page, folder(6))
+    wait_for(page, taken, 1)
+    Session.objects.all().delete()
+    expect(part(page, "why")).to_contain_text("You are signed out")
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route(address(live), hold_the_first)
+    with page.expect_request(address(live)):
+        part(page, "go-on").click()
+    signed_out = held[0].fetch(max_redirects=0)
+    assert signed_out.status == 302
+    page.context.clear_cookies()
+    session = sign_in(bob).cookies["sessionid"].value
+    page.context.add_cookies([{"name": "sessionid", "value": session, "url": live}])
+    # Heard after the page itself has heard it: its channel is the older one.
+    page.evaluate(
+        """() => {
+          const { sender, gallery } = document.querySelector("#upload").dataset;
+          const channel = new BroadcastChannel(`rollcall.upload.${sender}.${gallery}`);
+          window.asked = new Promise((done) => { channel.addEventListener("message", done); });
+        }"""
+    )
+    page.context.new_page().goto(address(live))
+    page.evaluate("() => window.asked.then(() => {})")
+    held[0].fulfill(response=signed_out)
+    assert told(page) == "6 new"
 
 
 def test_a_right_that_is_gone_stops_it(

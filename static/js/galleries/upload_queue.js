@@ -58,6 +58,7 @@ export class UploadQueue {
   #trouble = null;
   #losses = 0;
   #denials = 0;
+  #isToRenewAgain = false;
   #timer = 0;
 
   /**
@@ -321,13 +322,17 @@ export class UploadQueue {
   }
 
   async #renew() {
+    // Who signs in while the page still learns that they are signed out must not wait for good.
+    this.#isToRenewAgain = this.#isRenewing;
     if (this.#isRenewing) return;
     this.#isRenewing = true;
     this.#trouble ??= { kind: "checking", words: "", status: 0 };
     const session = await renewSession(this.#form);
     this.#isRenewing = false;
-    if (session && "kind" in session) this.#stop(session.kind, session.words);
-    else {
+    if (session && "kind" in session) {
+      this.#stop(session.kind, session.words);
+      if (this.#isToRenewAgain && session.kind === "signed-out") await this.#renew();
+    } else {
       this.#trouble = null;
       if (session) this.#token = session.token;
       else this.#lose();
