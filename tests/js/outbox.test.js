@@ -47,6 +47,14 @@ test("what the server did not take for a fault of its own stays stored", async (
   assert.deepEqual(sent.flat(), decisions(450).slice(200));
 });
 
+test("what reads like something that was sent is sent too", async () => {
+  answers([]);
+  const twice = [...decisions(199), "do=undo", ...decisions(1), "do=undo"];
+  outbox.keep(ADDRESS, twice);
+  assert.equal(await outbox.send(ADDRESS), true);
+  assert.deepEqual(sent.flat(), twice);
+});
+
 test("with nothing stored nothing is sent", async () => {
   answers([]);
   assert.equal(await outbox.send(ADDRESS), false);

@@ -85,8 +85,12 @@ async function send(address) {
  * @param {string[]} sent
  */
 function forget(address, sent) {
-  // Another tab may have stored more meanwhile.
-  const rest = read(START + address).filter((one) => !sent.includes(one));
+  // Another tab may have stored more meanwhile, and an undo reads like the one before it.
+  const rest = read(START + address);
+  for (const one of sent) {
+    const at = rest.indexOf(one);
+    if (at >= 0) rest.splice(at, 1);
+  }
   if (rest.length) localStorage.setItem(START + address, JSON.stringify(rest));
   else localStorage.removeItem(START + address);
 }
