@@ -6,11 +6,9 @@ They run through the pipeline and the real client, against a real server over a 
 from __future__ import annotations
 
 import json
-import re
 import socket
 import time
 from collections.abc import Callable, Iterator
-from html import unescape
 from typing import Any
 
 import pytest
@@ -45,6 +43,7 @@ from tests.support.misbehaving import (
     silence,
 )
 from tests.support.processes import wait_until
+from tests.support.reading import read_text
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -426,8 +425,7 @@ def overview(team: Team, vera: User, sign_in: Callable[[User], Client]) -> Calla
     client = sign_in(vera)
 
     def overview() -> str:
-        html = unescape(client.get(reverse("overview", args=[team.slug])).text)
-        return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).replace("\u2019", "'")
+        return read_text(client.get(reverse("overview", args=[team.slug])).text)
 
     return overview
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
-from html import unescape
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from persons.engine.weights import SFACE_SHA256, YUNET_SHA256, WeightsError
 from persons.models import Call, CloudCircuit, CloudToken, Source, Team, User
 from persons.models.calls import Outcome
 from persons.vision.tokens import Grant, Problem, Secret, Stored
+from tests.support.reading import read_text
 
 # What is asked of the database here is asked by tests of actions and of queries as well.
 pytestmark = pytest.mark.any_database
@@ -50,8 +49,7 @@ def read(team: Team, vera: User, sign_in: SignIn) -> Callable[..., str]:
         response = client.get(reverse(name, args=[team.slug]))
         assert response.status_code == 200
         assert CANARY not in response.text
-        words = re.sub(r"<[^>]+>", " ", unescape(response.text))
-        return re.sub(r"\s+", " ", words.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
+        return read_text(response.text)
 
     return read
 

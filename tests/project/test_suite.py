@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,3 +118,19 @@ def test_what_needs_a_service_that_is_not_there_is_skipped(
     )
     marks.complete(one)
     assert found == ["needs redis"]
+
+
+def bare_numbers(path: Path) -> Iterator[str]:
+    """Places where a number, as text, is looked for in what may hold keys and times as well."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Compare(
+                left=ast.Constant(value=str(text)), ops=[ast.NotIn()], comparators=[where]
+            ) if re.fullmatch(r"[0-9]+([.,][0-9]+)?%?", text.strip()):
+                if not (isinstance(where, ast.Call) and ast.unparse(where.func) == "read_text"):
+                    yield f"{path.relative_to(TESTS)}:{node.lineno} {ast.unparse(node)}"
+
+
+def test_that_a_number_is_not_shown_is_asked_of_what_somebody_reads() -> None:
+    """In a page's source it may be a part of a key, which depends on the tests that ran before."""
+    assert [place for path in sources() for place in bare_numbers(path)] == []
