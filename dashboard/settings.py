@@ -23,6 +23,7 @@ from dashboard.env import (
 )
 from dashboard.modes import restrict_to_owner
 from persons.billing.tariff import parse as parse_tariff
+from persons.db.sqlite import Connection
 from persons.vision.tokens import Secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -150,6 +151,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 30,
         "transaction_mode": "IMMEDIATE",
+        "factory": Connection,
         "init_command": (
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA mmap_size=134217728;"
         ),

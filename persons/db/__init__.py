@@ -1,4 +1,4 @@
-"""The database: prepared statements and lock order.
+"""The database: prepared statements, lock order and SQLite's connections.
 
 Any package may import it; it imports models at most.
 """
