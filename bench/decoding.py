@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -160,16 +160,16 @@ def _cost(
     before()
     after()
     took: tuple[list[float], list[float]] = ([], [])
-    used = [0.0, 0.0]
+    used: tuple[list[float], list[float]] = ([], [])
     for _ in range(max(rounds, 3)):
         yardstick.lay()
         for which, work_of in enumerate((before, after)):
             began, cpu_began = time.perf_counter(), _cpu_seconds()
             work_of()
             took[which].append((time.perf_counter() - began) * 1000)
-            used[which] += _cpu_seconds() - cpu_began
-    count = len(took[0])
-    return Cost(size, work, took[0], took[1], used[0] * 1000 / count, used[1] * 1000 / count)
+            used[which].append((_cpu_seconds() - cpu_began) * 1000)
+    # The median: where a helper was replaced, its processor time is gone with it.
+    return Cost(size, work, took[0], took[1], *map(statistics.median, used))
 
 
 def _cpu_seconds() -> float:
@@ -207,20 +207,24 @@ def watched() -> Iterator[dict[str, int]]:
 
 
 def _helpers() -> Iterator[tuple[int, int]]:
-    """What each helper of this process has now, and had at most."""
-    for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            try:
-                # Between its fork and its start it has this process's memory.
-                if b"decoders" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    continue
+    """What each helper has now, and had at most: megabytes. Templates fork them."""
+    for template in _children("self"):
+        for pid in _children(template):
+            with suppress(OSError, IndexError):
                 status = Path(f"/proc/{pid}/status").read_text()
-                yield tuple(  # type: ignore[misc]
+                now, most = (
                     int(status.split(f"{name}:")[1].split()[0]) // 1000
                     for name in ("VmRSS", "VmHWM")
                 )
-            except (OSError, IndexError):
-                continue
+                yield now, most
+
+
+def _children(pid: str) -> list[str]:
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [child for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        return []
 
 
 def bombs() -> dict[str, bytes]:
@@ -327,7 +331,7 @@ was {load:.1f} before and {os.getloadavg()[0]:.1f} after; {yardstick}. \
 ## Time
 
 Milliseconds a picture: the median and the least of several rounds, in process and by a helper, in
-turn; and what both took of the processor, on average, the helper's part included.
+turn; and the median of what both took of the processor, the helper's part included.
 
 | JPEG | Work | in process | by a helper | least | least by a helper | more | CPU | \
 CPU by a helper | more |
