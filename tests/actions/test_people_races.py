@@ -48,7 +48,7 @@ from persons.vision.types import Box
 from tests.support.factories import FaceFactory, GalleryFactory, PersonFactory, PhotoFactory
 from tests.support.fakes import FakeVision, Meeting, at_once, by, found, use, waiting_photo
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.thorough]
 
 
 @pytest.fixture(autouse=True)

@@ -180,6 +180,7 @@ ENTRIES: dict[str, tuple[Tamper, str]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ENTRIES)
 def test_an_entry_that_was_tampered_with_is_named(folder: Path, how: str) -> None:
     tamper, said = ENTRIES[how]
@@ -201,6 +202,7 @@ def test_a_line_that_is_none_is_named(folder: Path) -> None:
     assert found.returncode == 1 and "line 5 of entries.jsonl can't be read" in found.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["entries.jsonl", "seals.jsonl", "export.json"])
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", "[1]", "null\n"])
 def test_files_that_are_missing_or_something_else_do_not_pass(

@@ -169,6 +169,7 @@ TAMPERED: dict[str, tuple[Tamper, str]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", TAMPERED)
 def test_a_record_that_was_tampered_with_is_named(
     folder: Path, asked_for: list[Call], how: str

@@ -106,6 +106,7 @@ class TestAnAttackerWithSqlAndNoKey:
         assert f"(number {entry.pk}): {UNPROVEN}" in checked.stdout
         assert "is whole" not in checked.stdout
 
+    @pytest.mark.thorough
     def test_does_not_vouch_for_it_with_an_entry_of_their_own(
         self, team: Team, call: Call, tmp_path: Path
     ) -> None:

@@ -45,7 +45,7 @@ from tests.support.misbehaving import (
 from tests.support.processes import wait_until
 from tests.support.reading import read_text
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.thorough]
 
 Upstream = Callable[..., Misbehaving]
 QUEUED, DONE, FAILED = PhotoState.QUEUED, PhotoState.DONE, PhotoState.FAILED

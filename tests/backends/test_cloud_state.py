@@ -42,7 +42,7 @@ from tests.support.fakes import at_once, due_now, found, seen, waiting_photo, wi
 from tests.support.misbehaving import Behaviour, Misbehaving, answer, envelope, refusing_address
 from tests.support.processes import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.thorough]
 
 TOKEN = "service-token-of-the-tests"
 ACCESS, REFRESH = "access-9f31c07a52", "refresh-1b7e6620d4"

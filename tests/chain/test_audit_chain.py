@@ -281,6 +281,7 @@ class TestErasing:
         assert check(team) == (14, "")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(100))
 def test_a_history_that_nobody_altered_is_whole(seed: int, team: Team, alice: User) -> None:
     random = Random(seed)

@@ -32,6 +32,7 @@ def loaded_with(file: Path) -> set[Path]:
     return found
 
 
+@pytest.mark.thorough
 def test_deployed_modules_import_hashed_names_alone(tmp_path: Path, settings: Settings) -> None:
     settings.STATIC_ROOT = tmp_path
     settings.STORAGES = {

@@ -54,7 +54,7 @@ from tests.support.hostile_pictures import heic_of, lossless_jpeg, png_of, webp_
 from tests.support.processes import ROOT
 from tests.support.spaces import enrolled
 
-pytestmark = pytest.mark.any_database
+pytestmark = [pytest.mark.any_database, pytest.mark.thorough]
 
 SignIn = Callable[[User], Client]
 GOOD = jpeg((30, 140, 90), (64, 48))

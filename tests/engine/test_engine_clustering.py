@@ -201,6 +201,7 @@ def _face_in(reader: FaceReader, picture: Image.Image, width: int, height: int) 
     return largest.box if largest else Box(width // 4, height // 4, width * 3 // 4, height * 3 // 4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("threshold", [0.35, 0.45, 0.55])
 def test_real_people_are_told_apart(portraits: tuple[Vectors, list[str]], threshold: float) -> None:
     vectors, who = portraits

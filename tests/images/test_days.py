@@ -70,6 +70,7 @@ def days(client: Client, gallery: Gallery, **query: str) -> dict[str, list[int]]
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("offset", ["-12:00", "-08:00", "Z", "+05:45", "+14:00"])
 def test_its_day_is_where_it_was_taken(
     zone: str, gallery: Gallery, bob: User, sign_in: SignIn, offset: str

@@ -25,6 +25,8 @@ from persons.images import (
 from persons.vision import limits
 from persons.vision.types import Box
 
+pytestmark = pytest.mark.thorough
+
 SECRET = b"Geheimnisstrasse 7"
 TRACES = (SECRET, b"Exif\0\0", b"http://ns.adobe.com", b"ICC_PROFILE", b"ICCP", b"EXIF", b"XMP ")
 

@@ -15,6 +15,8 @@ from persons.engine.weights import Weights
 from persons.images import enrolment_crop, open_oriented, sent_copy
 from persons.vision.types import Box
 
+pytestmark = pytest.mark.thorough
+
 PORTRAITS = Path(__file__).resolve().parents[2] / "demo" / "photos"
 NAMES = ("ardern_1", "collins_1", "macron_2", "obama_1", "sunak_1")
 

@@ -12,6 +12,8 @@ from PIL import Image
 from persons.images import ImageRefused, Refusal, inspect, open_oriented
 from tests.support.portraits import PHOTOS
 
+pytestmark = pytest.mark.thorough
+
 
 def portrait(size: tuple[int, int] = (910, 1137)) -> Image.Image:
     with Image.open(PHOTOS / "obama_1.jpg") as image:

@@ -152,6 +152,7 @@ LISTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.django_db
 @pytest.mark.parametrize("value", ["?", DIGITS, "%00"])
 @pytest.mark.parametrize(("address", "name"), LISTS)

@@ -17,7 +17,7 @@ from tests.support.factories import PersonFactory
 from tests.support.fakes import Asked, FakeVision, answer, use
 from tests.support.spaces import enrolled, ledger_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 
 
 @pytest.fixture

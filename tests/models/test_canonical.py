@@ -187,6 +187,7 @@ class TestAtTheSameTime:
         assert canonical() == {"Ada": "Ada", "Bea": "Cyd", "Cyd": "Cyd"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("most_moved", [0, merging.MOST_MOVED])
 @pytest.mark.django_db
 @settings(
@@ -237,6 +238,7 @@ def _filling() -> ModuleType:
     return importlib.import_module("persons.migrations.0017_canonical_2_filled")
 
 
+@pytest.mark.thorough
 @pytest.mark.django_db(transaction=True)
 def test_it_is_filled_for_an_earlier_installation(
     gallery: Gallery, person: Make, monkeypatch: pytest.MonkeyPatch

@@ -265,6 +265,7 @@ def test_after_its_time_there_is_none(certified: Erasure, alice: User, sign_in: 
     assert sign_in(alice).get(url(certified, "certificate.json")).status_code == 404
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("who", "status"),
     [("alice", 200), ("audrey", 200), ("bob", 403), ("vera", 403), ("charlie", 404)],
@@ -319,6 +320,7 @@ def test_an_erased_face_is_told_as_such_and_has_no_picture(
 # --- The command ---
 
 
+@pytest.mark.thorough
 def test_the_command_erases_and_writes_the_certificate(
     zoe: Person, vision: FakeVision, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

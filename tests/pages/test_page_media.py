@@ -315,6 +315,7 @@ def turned_to(orientation: int) -> bytes:
 XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "options", "is_original"),
     [

@@ -70,7 +70,7 @@ from tests.support.fakes import (
 )
 from tests.support.waiting import swept
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.thorough]
 
 
 @pytest.fixture

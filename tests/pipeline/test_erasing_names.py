@@ -84,6 +84,7 @@ def told(but: set[int]) -> dict[int, dict[str, Any]]:
     return {one.pk: entries.payload_of(one) for one in AuditEntry.objects.exclude(pk__in=but)}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", ["done", "Team alpha", "alpha", "recognize", "7", "Bob", "call", "evidence", "csv"]
 )

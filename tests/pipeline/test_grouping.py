@@ -389,6 +389,7 @@ class TestCutOff:
         assert Face.objects.grouped().count() == 12
 
 
+@pytest.mark.thorough
 class TestRealFaces:
     @pytest.fixture
     def summit(self, gallery: Gallery, bob: User) -> Gallery:

@@ -36,6 +36,7 @@ from tests.support.fakes import by, in_transaction
 # Whom the recogniser knows is a matter of pictures. The same chain, by real workers, is in
 # test_kill.py; the store of embeddings on each database is in test_engine_store.py.
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("eager"),
     pytest.mark.any_database,

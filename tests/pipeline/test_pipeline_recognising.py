@@ -125,6 +125,7 @@ class TestABatch:
         meta = vision.asked[0].meta
         assert (meta["update_embedding"], meta["create_new"], meta["searcher"]) == (True, True, 1)
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("most", [100, 1000])
     def test_never_more_than_100_images_go_at_once(
         self, gallery: Gallery, vision: FakeVision, most: int

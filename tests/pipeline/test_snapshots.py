@@ -387,5 +387,6 @@ def full() -> bytes:
     )
 
 
+@pytest.mark.thorough
 def test_a_full_space_fits(full: bytes) -> None:
     assert len(read_all(full).pictures) == 75_000

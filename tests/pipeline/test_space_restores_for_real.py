@@ -47,7 +47,7 @@ from tests.support.processes import CeleryProcess, wait_until
 from tests.support.spaces import enrolled, run
 from tests.support.wire import photo
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.thorough]
 
 ENROLLED = {"ardern_1": "Jacinda", "macron_1": "Emmanuel", "obama_1": "Barack"}
 HELD_OUT = ["ardern_2", "macron_2", "sunak_1", "group_1"]

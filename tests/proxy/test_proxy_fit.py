@@ -42,7 +42,7 @@ PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SignIn = Callable[[User], Client]
 
-pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database, pytest.mark.thorough]
 
 
 def turned(image: Pillow.Image, turn: int, kind: str = "JPEG", **options: Any) -> bytes:

@@ -292,6 +292,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("labels", [False, True])
 @pytest.mark.parametrize("what", HOSTILE)
 def test_whatever_the_cloud_says_the_client_gets_it(
@@ -313,6 +314,7 @@ def test_whatever_the_cloud_says_the_client_gets_it(
     assert call.outcome == Outcome.DONE
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("said", ["a\\u0000b", "\\ud83d", "x" * 10_000])
 def test_whatever_error_the_cloud_tells_the_client_gets_it(
     ask: Ask, vision: Vision, said: str

@@ -156,6 +156,7 @@ def ask(client: Client, endpoint: Endpoint, ids: dict[str, int], team: str = "tr
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=str)
 def test_everybody_gets_what_their_role_allows(
     endpoint: Endpoint, ids: dict[str, int], clients: dict[str, Client]

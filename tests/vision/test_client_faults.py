@@ -104,6 +104,7 @@ def seen(name: str, coord: Any = (1, 2, 3, 4), **more: Any) -> dict[str, Any]:
 # --- There was no answer: temporary, with a text that names host and cause ---
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fault", NO_ANSWER)
 def test_without_an_answer_the_error_is_temporary_and_clear(fault: str) -> None:
     behaviour, text = NO_ANSWER[fault]

@@ -84,6 +84,7 @@ class TestRenewing:
             assert pipeline.release_claims() == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.django_db(transaction=True)
 def test_the_thread_renews_what_takes_longer_than_a_lease(
     gallery: Gallery, monkeypatch: pytest.MonkeyPatch, settings: Settings
