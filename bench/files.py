@@ -441,8 +441,9 @@ def report(trials: list[Trial], falls: list[str], load: float) -> str:
     versions = ", ".join(
         f"{name} {version(name)}" for name in ("pillow", "pillow-heif", "opencv-python-headless")
     )
+    asked = " ".join(Path(word).name for word in sys.argv[1:])
     about = (
-        f"`python bench/files.py {' '.join(sys.argv[1:])}`, on {datetime.now(UTC):%Y-%m-%d}: "
+        f"`python bench/files.py {asked}`, on {datetime.now(UTC):%Y-%m-%d}: "
         f"{cpu()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}. The "
         f"machine's load was {load:.1f} before."
     )

@@ -4,9 +4,9 @@ Closing any descriptor of a file drops all POSIX locks that the process has on i
 descriptor open while another connection of the process holds a lock, but it looks first and closes
 then: a connection that another thread is just opening may take its lock in between (`unixClose`,
 seen with 3.40.1). It works on without a lock. The next process that closes its last connection
-then deletes the write-ahead log under it, and the answers are "disk I/O error" and "database disk
-image is malformed". So each process holds one idle connection to a database, whose lock keeps
-SQLite from closing anything.
+then deletes the write-ahead log under it, and its answer is "disk I/O error"; in the same load
+"database disk image is malformed" was seen too. So each process holds one idle connection to a
+database, whose lock keeps SQLite from closing anything.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Kept:
     """Device and inode: another database may take the file's place."""
 
 
-class _Keepers:
+class Keepers:
     """This process's idle connections, by the name of their database."""
 
     def __init__(self) -> None:
@@ -49,40 +49,42 @@ class _Keepers:
             self._kept[database] = _opened(database)
 
     def let_go(self) -> None:
+        """Close them. The next connection opens one again."""
         with self._lock:
-            while self._kept:
-                self._kept.popitem()[1].connection.close()
+            self._close()
 
-    def forget_lock(self) -> None:
-        """In a child: another thread of the parent may have held it."""
-        self._lock = threading.Lock()
+    def before_fork(self) -> None:
+        """A child has none of its parent's locks, and SQLite would believe it had."""
+        self._lock.acquire()
+        self._close()
+
+    def after_fork(self) -> None:
+        """In both processes: until now no other thread could open one."""
+        self._lock.release()
+
+    def _close(self) -> None:
+        while self._kept:
+            self._kept.popitem()[1].connection.close()
 
     def __contains__(self, database: str) -> bool:
         return database in self._kept
 
 
-_keepers = _Keepers()
-# A child has none of its parent's locks, and SQLite would believe it had.
-os.register_at_fork(before=_keepers.let_go, after_in_child=_keepers.forget_lock)
-atexit.register(_keepers.let_go)
+keepers = Keepers()
+os.register_at_fork(
+    before=keepers.before_fork,
+    after_in_parent=keepers.after_fork,
+    after_in_child=keepers.after_fork,
+)
+atexit.register(keepers.let_go)
 
 
 class Connection(sqlite3.Connection):
     """For `sqlite3.connect(factory=…)`. The database gets a write-ahead log."""
 
     def __init__(self, database: Any, *args: Any, **options: Any) -> None:
-        _keepers.keep_open(os.fspath(database))
+        keepers.keep_open(os.fspath(database))
         super().__init__(database, *args, **options)
-
-
-def is_kept(database: str) -> bool:
-    """Whether this process holds an idle connection to it."""
-    return database in _keepers
-
-
-def let_go() -> None:
-    """Close the idle connections. The next connection opens one again."""
-    _keepers.let_go()
 
 
 def _opened(database: str) -> _Kept:

@@ -16,7 +16,7 @@ from django.db import connection
 
 from persons.db import sqlite
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.any_database, pytest.mark.processes]
 
 SHARED_FIRST, SHARED_SIZE = 0x40000002, 510
 """The bytes of a database that every user of it has locked."""
@@ -45,7 +45,7 @@ def database(tmp_path: Path) -> Iterator[Path]:
     with closing(connect(path)) as link:
         link.execute("CREATE TABLE notes (text TEXT)")
     yield path
-    sqlite.let_go()
+    sqlite.keepers.let_go()
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -76,7 +76,7 @@ def test_a_database_stays_in_use_when_its_last_connection_is_closed(database: Pa
     assert log.exists()
     with closing(connect(database)) as link:
         assert link.execute("SELECT count(*) FROM notes").fetchone() == (2,)
-    sqlite.let_go()
+    sqlite.keepers.let_go()
     assert not is_in_use(database)
     assert not log.exists()
 
@@ -97,7 +97,7 @@ def test_a_forked_process_believes_in_no_lock_of_its_parent(database: Path) -> N
     pid = os.fork()
     if not pid:
         try:
-            was_kept = sqlite.is_kept(str(database))
+            was_kept = str(database) in sqlite.keepers
             connect(database).close()
             os._exit(0 if not was_kept and is_in_use(database) else 1)
         finally:
@@ -109,7 +109,7 @@ def test_a_forked_process_believes_in_no_lock_of_its_parent(database: Path) -> N
 
 def test_a_database_in_memory_is_none_to_be_kept() -> None:
     connect(Path(":memory:")).close()
-    assert not sqlite.is_kept(":memory:")
+    assert ":memory:" not in sqlite.keepers
 
 
 def test_a_database_that_can_not_be_opened_is_an_error(tmp_path: Path) -> None:
@@ -122,4 +122,4 @@ def test_rollcalls_own_database_is_kept_in_use() -> None:
     if connection.vendor != "sqlite":
         pytest.skip("it is PostgreSQL")
     assert isinstance(connection.connection, sqlite.Connection)
-    assert sqlite.is_kept(str(connection.settings_dict["NAME"]))
+    assert str(connection.settings_dict["NAME"]) in sqlite.keepers
