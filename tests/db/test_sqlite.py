@@ -121,5 +121,7 @@ def test_a_database_that_can_not_be_opened_is_an_error(tmp_path: Path) -> None:
 def test_rollcalls_own_database_is_kept_in_use() -> None:
     if connection.vendor != "sqlite":
         pytest.skip("it is PostgreSQL")
-    assert isinstance(connection.connection, sqlite.Connection)
-    assert str(connection.settings_dict["NAME"]) in sqlite.keepers
+    # A new one, since a test may have let go of what the open one came with.
+    with closing(connection.get_new_connection(connection.get_connection_params())) as link:
+        assert isinstance(link, sqlite.Connection)
+        assert str(connection.settings_dict["NAME"]) in sqlite.keepers
